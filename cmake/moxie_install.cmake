@@ -1,0 +1,1 @@
+# `cmake --install`, find_package(moxie) and the Debian package.

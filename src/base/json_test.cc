@@ -1,0 +1,73 @@
+#include "base/json.h"
+
+#include <gtest/gtest.h>
+
+#include <boost/json.hpp>
+
+#include "moxie/error.h"
+
+namespace moxie::json {
+namespace {
+
+std::string refusal(const std::string& text) {
+  try {
+    parse(text, "file.json");
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST(Json, RefusesWhatStrangersWriteWrong) {
+  EXPECT_NE(refusal(R"({"a":1,"a":2})").find("duplicate key \"a\""), std::string::npos);
+  EXPECT_NE(refusal(R"({"a":{"b":1,"b":1}})").find("duplicate"), std::string::npos);
+  EXPECT_NE(refusal("[1e999]").find("too large"), std::string::npos);
+  EXPECT_NE(refusal("{} x").find("file.json"), std::string::npos);
+  EXPECT_NE(refusal("{").find("byte"), std::string::npos);
+  EXPECT_NE(refusal("\"\xff\""), "accepted");
+  EXPECT_NE(refusal("\"\\ud800\""), "accepted");
+  EXPECT_NE(refusal("\xef\xbb\xbf{}"), "accepted");
+  EXPECT_NE(refusal(""), "accepted");
+  EXPECT_NE(refusal("[NaN]"), "accepted");
+  EXPECT_NE(refusal(std::string(200000, '[')), "accepted");
+}
+
+TEST(Json, TheSameKeyMayStandInDifferentObjects) {
+  EXPECT_EQ(dump(parse(R"({"a":{"a":[1,2.5,"x",null,true]},"b":{"a":{}}})", "x")),
+            R"({"a":{"a":[1,2.5E0,"x",null,true]},"b":{"a":{}}})");
+}
+
+TEST(Json, LongKeysAndStringsStayWhole) {
+  const std::string key(100000, 'k');
+  const Value value = parse("{\"" + key + "\":\"" + key + "\"}", "x");
+  EXPECT_EQ(get_string(value.get_object(), key, "x"), key);
+}
+
+TEST(Json, ReadersNameKeyExpectationAndFinding) {
+  const Value value =
+      parse(R"({"i":7,"f":4096.0,"h":0.5,"s":"x","n":null,"big":18446744073709551615})", "x");
+  const Object& object = value.get_object();
+  EXPECT_EQ(get_int(object, "i", "x"), 7);
+  EXPECT_EQ(get_int(object, "f", "x"), 4096);
+  EXPECT_EQ(get_int(object, "n", "x"), std::nullopt);
+  EXPECT_EQ(get_int(object, "absent", "x"), std::nullopt);
+  EXPECT_EQ(get_double(object, "h", "x"), 0.5);
+  try {
+    get_int(object, "h", "config.json");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(),
+                 "config.json: \"h\" must be an integer of at most 63 bits, found 5E-1");
+  }
+  EXPECT_THROW(get_int(object, "s", "x"), Error);
+  EXPECT_THROW(get_int(object, "big", "x"), Error);
+}
+
+TEST(Json, QuoteReplacesBytesThatAreNotUtf8) {
+  EXPECT_EQ(quote("a\"\n\xff\xc3\xa9"), "\"a\\\"\\n\xef\xbf\xbd\xc3\xa9\"");
+  EXPECT_EQ(quote("\xed\xa0\x80"), "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"");
+}
+
+}  // namespace
+}  // namespace moxie::json

@@ -1,0 +1,7 @@
+#include "moxie/version.h"
+
+namespace moxie {
+
+const char* version() { return MOXIE_VERSION; }
+
+}  // namespace moxie
