@@ -15,12 +15,13 @@ install(FILES README.md CHANGELOG.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR}
 # The program writes its own completion scripts.
 if(NOT CMAKE_CROSSCOMPILING)
   set(completions ${PROJECT_BINARY_DIR}/completions)
-  add_custom_command(TARGET moxie-cli POST_BUILD
+  add_custom_command(OUTPUT ${completions}/moxie ${completions}/_moxie ${completions}/moxie.fish DEPENDS moxie-cli
     COMMAND ${CMAKE_COMMAND} -E make_directory ${completions}
     COMMAND $<TARGET_FILE:moxie-cli> completion bash > ${completions}/moxie
     COMMAND $<TARGET_FILE:moxie-cli> completion zsh > ${completions}/_moxie
     COMMAND $<TARGET_FILE:moxie-cli> completion fish > ${completions}/moxie.fish
     COMMENT "Writing shell completions" VERBATIM)
+  add_custom_target(completions ALL DEPENDS ${completions}/moxie)
   install(FILES ${completions}/moxie DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
   install(FILES ${completions}/_moxie DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions)
   install(FILES ${completions}/moxie.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
