@@ -1,8 +1,129 @@
+// moxie: the command line. Only what all commands share: parsing, and how failures are told.
+
+#include <signal.h>
+
+#include <CLI/CLI.hpp>
 #include <cstdio>
+#include <exception>
+#include <new>
+#include <string>
 
+#include "base/check.h"
+#include "commands.h"
+#include "interrupt.h"
+#include "moxie/error.h"
 #include "moxie/version.h"
+#include "terminal.h"
 
-int main() {
-  std::printf("moxie %s\n", moxie::version());
-  return 0;
+namespace moxie::cli {
+namespace {
+
+constexpr char kDescription[] =
+    "moxie runs OpenAI's gpt-oss models (mixture of experts in MXFP4) on this machine.";
+
+constexpr char kFooter[] =
+    "MODEL is a folder with config.json and *.safetensors, or an id such as openai/gpt-oss-20b "
+    "that\n"
+    "is in the Hugging Face cache. `moxie COMMAND --help` explains a command, with examples.\n"
+    "\n"
+    "Examples:\n"
+    "  moxie chat openai/gpt-oss-20b\n"
+    "  moxie run ./gpt-oss-20b \"Why is the sky blue?\"\n"
+    "  moxie doctor\n"
+    "\n"
+    "Exit codes: 0 done, 1 it did not work, 2 the command line is wrong, 130 stopped by Ctrl-C.";
+
+// The command that was being parsed, for "moxie run --help".
+const CLI::App& innermost(const CLI::App& app) {
+  for (const CLI::App* sub : app.get_subcommands()) return innermost(*sub);
+  return app;
+}
+
+std::string full_name(const CLI::App& app) {
+  return app.get_parent() == nullptr ? app.get_name()
+                                     : full_name(*app.get_parent()) + " " + app.get_name();
+}
+
+// One line even if the library's sentence has several.
+std::string one_line(std::string text) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == '.')) text.pop_back();
+  for (char& c : text)
+    if (c == '\n' || c == '\r') c = ' ';
+  return text;
+}
+
+int fail(int exit_code, const std::string& sentence) {
+  note(concat("moxie: error: ", one_line(sentence), "\n"));
+  return exit_code;
+}
+
+int fail_usage(const CLI::App& app, const std::string& sentence) {
+  return fail(2, concat(sentence, "; see `", full_name(innermost(app)), " --help`"));
+}
+
+int fail_to_parse(const CLI::App& app, const CLI::ParseError& error) {
+  const CLI::App& command = innermost(app);
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
+    for (const std::string& word : command.remaining()) {
+      if (word.size() > 1 && word[0] == '-')
+        return fail_usage(app, concat(full_name(command), " has no option ", word));
+    }
+    for (const std::string& word : command.remaining()) {
+      if (&command == &app) return fail_usage(app, concat("moxie has no command '", word, "'"));
+      return fail_usage(app, concat(full_name(command), " does not expect '", word, "'"));
+    }
+  }
+  if (&command == &app && app.get_subcommands().empty() && app.remaining().empty() &&
+      dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) {
+    note(app.help());
+    return 2;
+  }
+  return fail_usage(app, one_line(error.what()));
+}
+
+int run_program(int argc, char** argv) {
+  CLI::App app(kDescription, "moxie");
+  app.set_version_flag("--version", concat("moxie ", version()), "Print the version and exit");
+  app.get_formatter()->column_width(34);
+  app.footer(kFooter);
+  app.require_subcommand(1);
+  add_completion(app);
+
+  try {
+    app.parse(argc, argv);
+    return 0;
+  } catch (const CLI::CallForHelp&) {
+    print(innermost(app).help());
+    return 0;
+  } catch (const CLI::CallForVersion&) {
+    print(concat("moxie ", version(), "\n"));
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    return fail_to_parse(app, error);
+  } catch (const UsageError& error) {
+    return fail_usage(app, error.what());
+  }
+}
+
+}  // namespace
+}  // namespace moxie::cli
+
+int main(int argc, char** argv) {
+  using namespace moxie::cli;
+  // A closed pipe is seen where it is written to, so that nothing half-made is left behind.
+  signal(SIGPIPE, SIG_IGN);
+  install_interrupt_handler();
+  try {
+    return run_program(argc, argv);
+  } catch (const Interrupted&) {
+    return 130;
+  } catch (const OutputClosed&) {
+    return 141;
+  } catch (const moxie::Error& error) {
+    return fail(1, error.what());
+  } catch (const std::bad_alloc&) {
+    return fail(1, "out of memory; a smaller --ctx needs less");
+  } catch (const std::exception& error) {
+    return fail(1, moxie::concat("internal error: ", error.what()));
+  }
 }

@@ -38,6 +38,18 @@ std::optional<std::filesystem::path> history_file() {
 
 bool no_color() { return variable("NO_COLOR").has_value(); }
 
+bool dumb_terminal() {
+  const auto value = variable("TERM");
+  return !value || *value == "dumb";
+}
+
+std::optional<std::string> editor() {
+  if (auto value = variable("VISUAL")) return value;
+  return variable("EDITOR");
+}
+
+std::filesystem::path temporary_folder() { return variable("TMPDIR").value_or("/tmp"); }
+
 std::optional<std::filesystem::path> o200k_ranks() {
   if (auto value = variable("MOXIE_O200K")) return *value;
   return std::nullopt;

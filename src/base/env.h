@@ -13,8 +13,11 @@ std::optional<std::filesystem::path>
 hugging_face_hub();  // HF_HUB_CACHE, else HF_HOME/hub, else XDG_CACHE_HOME/..., else
                      // ~/.cache/huggingface/hub
 std::optional<std::filesystem::path>
-history_file();   // XDG_STATE_HOME or ~/.local/state: moxie/history
-bool no_color();  // NO_COLOR
+history_file();                            // XDG_STATE_HOME or ~/.local/state: moxie/history
+bool no_color();                           // NO_COLOR
+bool dumb_terminal();                      // TERM is "dumb" or missing: no colour, no line editing
+std::optional<std::string> editor();       // VISUAL, else EDITOR: the command Ctrl-G runs
+std::filesystem::path temporary_folder();  // TMPDIR, else /tmp
 std::optional<std::filesystem::path> o200k_ranks();  // MOXIE_O200K: rank file for the tests
 
 }  // namespace moxie::env

@@ -1,0 +1,57 @@
+#include "interrupt.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+
+namespace moxie::cli {
+namespace {
+
+// All lock-free, so that the handler may touch them.
+std::atomic<bool> g_in_scope{false};
+std::atomic<int> g_count{0};
+std::atomic<InterruptScope::Action> g_action{nullptr};
+std::atomic<void*> g_context{nullptr};
+static_assert(std::atomic<InterruptScope::Action>::is_always_lock_free);
+
+void leave() {
+  // The text on the terminal may be dimmed; give it back as it was.
+  static constexpr char kReset[] = "\033[0m\n";
+  if (isatty(STDERR_FILENO)) (void)!write(STDERR_FILENO, kReset, sizeof kReset - 1);
+  _exit(130);
+}
+
+void on_interrupt(int) {
+  const int saved = errno;
+  if (!g_in_scope.load() || g_count.fetch_add(1) > 0) leave();
+  if (InterruptScope::Action action = g_action.load()) action(g_context.load());
+  errno = saved;
+}
+
+}  // namespace
+
+void install_interrupt_handler() {
+  struct sigaction action = {};
+  action.sa_handler = on_interrupt;
+  sigemptyset(&action.sa_mask);
+  action.sa_flags = 0;  // no SA_RESTART: a blocked read returns, and its caller looks
+  sigaction(SIGINT, &action, nullptr);
+}
+
+InterruptScope::InterruptScope(Action action, void* context) {
+  g_count = 0;
+  g_context = context;
+  g_action = action;
+  g_in_scope = true;
+}
+
+InterruptScope::~InterruptScope() {
+  g_in_scope = false;
+  g_action = nullptr;
+}
+
+bool InterruptScope::interrupted() const { return g_count.load() > 0; }
+
+}  // namespace moxie::cli
