@@ -2,12 +2,19 @@
 // infinity, no NaN. Source: OCP Microscaling Formats v1.0.
 #pragma once
 
-#include <bit>
 #include <cstdint>
 
 #include "base/bf16.h"
 
 namespace moxie::mxfp4 {
+
+// Twice the value of each code; the value itself in bf16. Tables for host code that looks codes up
+// many at a time.
+inline constexpr int8_t kE2m1Doubled[16] = {0, 1,  2,  3,  4,  6,  8,  12,
+                                            0, -1, -2, -3, -4, -6, -8, -12};
+inline constexpr uint16_t kE2m1Bf16Bits[16] = {0x0000, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040,
+                                               0x4080, 0x40c0, 0x8000, 0xbf00, 0xbf80, 0xbfc0,
+                                               0xc000, 0xc040, 0xc080, 0xc0c0};
 
 // Value of a code (its low four bits): 0 0.5 1 1.5 2 3 4 6, and the same with a minus sign from 8
 // on.
@@ -23,25 +30,13 @@ MOXIE_HOST_DEVICE constexpr float e2m1_to_float(uint8_t code) {
 // Nearest code, ties to the even code; magnitudes above 6, infinity and NaN saturate to 6 with
 // their sign. The sign of zero is kept (-0 is code 8).
 MOXIE_HOST_DEVICE constexpr uint8_t e2m1_from_float(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
-  const uint8_t sign = static_cast<uint8_t>((bits >> 28) & 8u);
-  const float t = std::bit_cast<float>(bits & 0x7fffffffu);
-  uint8_t code = 7;
-  if (t <= 0.25f)
-    code = 0;
-  else if (t < 0.75f)
-    code = 1;
-  else if (t <= 1.25f)
-    code = 2;
-  else if (t < 1.75f)
-    code = 3;
-  else if (t <= 2.5f)
-    code = 4;
-  else if (t < 3.5f)
-    code = 5;
-  else if (t <= 5.0f)
-    code = 6;
-  return static_cast<uint8_t>(sign | code);
+  const uint32_t bits = __builtin_bit_cast(uint32_t, value);
+  const float t = __builtin_bit_cast(float, bits & 0x7fffffffu);
+  // The code counts the thresholds passed: no branch, so that compilers vectorise it. Each is half
+  // way between two values and belongs to the even code beside it. NaN passes all.
+  const uint32_t magnitude = static_cast<uint32_t>(!(t <= 0.25f)) + !(t < 0.75f) + !(t <= 1.25f) +
+                             !(t < 1.75f) + !(t <= 2.5f) + !(t < 3.5f) + !(t <= 5.0f);
+  return static_cast<uint8_t>(((bits >> 28) & 8u) | magnitude);
 }
 
 }  // namespace moxie::mxfp4
