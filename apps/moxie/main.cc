@@ -63,7 +63,8 @@ int fail_usage(const CLI::App& app, const std::string& sentence) {
 
 int fail_to_parse(const CLI::App& app, const CLI::ParseError& error) {
   const CLI::App& command = innermost(app);
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
+  // A wrong word at the top level is also reported as a missing command; the word says more.
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr || &command == &app) {
     for (const std::string& word : command.remaining()) {
       if (word.size() > 1 && word[0] == '-')
         return fail_usage(app, concat(full_name(command), " has no option ", word));
@@ -93,7 +94,7 @@ int run_program(int argc, char** argv) {
     app.parse(argc, argv);
     return 0;
   } catch (const CLI::CallForHelp&) {
-    print(innermost(app).help());
+    print(app.help());
     return 0;
   } catch (const CLI::CallForVersion&) {
     print(concat("moxie ", version(), "\n"));
