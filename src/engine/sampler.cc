@@ -68,7 +68,11 @@ void check(const SamplingParams& params) {
               "min_p must be from 0 to 1, got ", params.min_p);
 }
 
-Sampler::Sampler(const SamplingParams& params) : params_(params) { check(params); }
+Sampler::Sampler(const SamplingParams& params) : params_(params) {
+  check(params);
+  // Finite, so that the largest logit's weight stays exp(0 * inverse) = 1.
+  if (params.temperature > 0) inverse_temperature_ = std::min(1 / params.temperature, 1e300);
+}
 
 int32_t Sampler::sample(std::span<const float> logits, int64_t position, int32_t limit) {
   if (limit > 0 && static_cast<size_t>(limit) < logits.size()) logits = logits.first(limit);
@@ -100,22 +104,28 @@ int32_t Sampler::sample(std::span<const float> logits, int64_t position, int32_t
 }
 
 double Sampler::weight(float logit, float largest) const {
-  return exp_nonpositive((static_cast<double>(logit) - largest) / params_.temperature);
+  return exp_nonpositive((static_cast<double>(logit) - largest) * inverse_temperature_);
 }
 
 // Every token; min_p is applied here unless top_p, which comes first, still has to see the whole
 // mass.
 void Sampler::weigh_all(std::span<const float> logits, float largest) {
   const double smallest = params_.top_p < 1 ? 0 : params_.min_p;
-  for (size_t begin = 0; begin < logits.size(); begin += kBlock) {
-    const size_t end = std::min(begin + kBlock, logits.size());
-    for (size_t i = begin; i < end; ++i) {
-      const double w = weight(logits[i], largest);
-      weights_[i] = w >= smallest ? w : 0;
-    }
-    double sum = 0;
-    for (size_t i = begin; i < end; ++i) sum += weights_[i];
-    block_sums_[begin / kBlock] = sum;
+  const double scale = inverse_temperature_;
+  for (size_t block = 0; block < block_sums_.size(); ++block) {
+    const size_t begin = block * kBlock, size = std::min(kBlock, logits.size() - begin);
+    // A copy of fixed size: the loop that matters has no tail.
+    float x[kBlock];
+    std::fill(std::copy_n(&logits[begin], size, x), x + kBlock,
+              -std::numeric_limits<float>::infinity());
+    double w[kBlock];
+    for (size_t i = 0; i < kBlock; ++i)
+      w[i] = exp_nonpositive((static_cast<double>(x[i]) - largest) * scale);
+    for (size_t i = 0; i < kBlock; ++i) w[i] = w[i] >= smallest ? w[i] : 0;
+    double sums[4] = {};
+    for (size_t i = 0; i < kBlock; ++i) sums[i % 4] += w[i];
+    block_sums_[block] = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    std::copy_n(w, size, &weights_[begin]);
   }
 }
 
@@ -183,9 +193,9 @@ void Sampler::weigh_candidates(float largest) {
   for (size_t block = 0; block < block_sums_.size(); ++block) {
     if (block_sums_[block] == 0) continue;
     const size_t end = std::min((block + 1) * kBlock, weights_.size());
-    double sum = 0;
-    for (size_t i = block * kBlock; i < end; ++i) sum += weights_[i];
-    block_sums_[block] = sum;
+    double sums[4] = {};
+    for (size_t i = block * kBlock; i < end; ++i) sums[i % 4] += weights_[i];
+    block_sums_[block] = (sums[0] + sums[1]) + (sums[2] + sums[3]);
   }
 }
 

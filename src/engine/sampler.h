@@ -37,6 +37,7 @@ class Sampler {
   int32_t draw(double uniform) const;
 
   SamplingParams params_;
+  double inverse_temperature_ = 1;
   std::vector<double> weights_;     // exp((logit - largest) / temperature); 0: filtered out
   std::vector<double> block_sums_;  // of kBlock weights each
   std::vector<Candidate> candidates_;

@@ -29,7 +29,8 @@ std::vector<double> exact_distribution(const std::vector<float>& logits,
                                        const SamplingParams& params) {
   std::vector<int> order(logits.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int>(i);
-  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return logits[a] > logits[b]; });
+  std::sort(order.begin(), order.end(),
+            [&](int a, int b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
   std::vector<double> p(logits.size());
   for (size_t i = 0; i < p.size(); ++i)
     p[i] = std::exp((double{logits[i]} - logits[order[0]]) / params.temperature);
