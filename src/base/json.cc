@@ -22,75 +22,161 @@ struct Handler {
   static constexpr size_t max_string_size = bj::string::max_size();
 
   bj::value_stack stack;
+  size_t num_values = 0;
+  size_t max_values = 0;
   // Keys seen so far in each open object; kept only to find duplicates.
   std::vector<std::unordered_set<std::string>> keys;
   std::string key;
   std::string problem;
+
+  // Where the parser is, for the sink: the keys of the open objects, how many arrays are open, and
+  // how many containers are open inside the one the sink wanted (0: it gets nothing now).
+  Sink* sink = nullptr;
+  std::string path;
+  std::vector<size_t> path_lengths;
+  int open_arrays = 0;
+  int diverted = 0;
+  std::string text;  // the parts of a string so far
 
   bool refuse(bj::error_code& error, std::string why) {
     problem = std::move(why);
     error = bj::error::syntax;
     return false;
   }
+  bool count(bj::error_code& error) {
+    if (++num_values <= max_values) return true;
+    return refuse(error, "more than " + std::to_string(max_values) + " values");
+  }
+  bool begin(bool array) {
+    if (diverted > 0) {
+      ++diverted;
+      sink->begin(array);
+    } else if (sink != nullptr && open_arrays == 0 && !path.empty() && sink->wants(path)) {
+      diverted = 1;
+    }
+    if (array) ++open_arrays;
+    return true;
+  }
+  // True if the container that ends here goes into the result, `size` is then what it holds.
+  bool end(bool array, size_t& size, bj::error_code& error) {
+    if (array) --open_arrays;
+    if (diverted > 1) {
+      --diverted;
+      sink->end();
+      return false;
+    }
+    if (diverted == 1) {
+      diverted = 0;
+      size = 0;
+    }
+    return count(error);
+  }
 
   bool on_document_begin(bj::error_code&) { return true; }
   bool on_document_end(bj::error_code&) { return true; }
   bool on_object_begin(bj::error_code&) {
     keys.emplace_back();
+    begin(false);
+    path_lengths.push_back(path.size());
     return true;
   }
-  bool on_object_end(size_t n, bj::error_code&) {
+  bool on_object_end(size_t n, bj::error_code& error) {
     keys.pop_back();
-    stack.push_object(n);
-    return true;
+    path.resize(path_lengths.back());
+    path_lengths.pop_back();
+    if (end(false, n, error)) stack.push_object(n);
+    return !error;
   }
-  bool on_array_begin(bj::error_code&) { return true; }
-  bool on_array_end(size_t n, bj::error_code&) {
-    stack.push_array(n);
-    return true;
+  bool on_array_begin(bj::error_code&) { return begin(true); }
+  bool on_array_end(size_t n, bj::error_code& error) {
+    if (end(true, n, error)) stack.push_array(n);
+    return !error;
   }
   bool on_key_part(bj::string_view part, size_t, bj::error_code&) {
     key.append(part.data(), part.size());
-    stack.push_chars(part);
+    if (diverted == 0) stack.push_chars(part);
     return true;
   }
   bool on_key(bj::string_view part, size_t, bj::error_code& error) {
     key.append(part.data(), part.size());
-    stack.push_key(part);
     const bool fresh = keys.back().insert(key).second;
     if (!fresh) return refuse(error, "duplicate key \"" + key.substr(0, 200) + "\"");
+    if (diverted > 0) {
+      sink->key(key);
+    } else {
+      stack.push_key(part);
+      if (sink != nullptr && open_arrays == 0) {
+        path.resize(path_lengths.back());
+        if (!path.empty()) path += '.';
+        path += key;
+      }
+    }
     key.clear();
     return true;
   }
   bool on_string_part(bj::string_view part, size_t, bj::error_code&) {
-    stack.push_chars(part);
+    if (diverted > 0) {
+      text.append(part.data(), part.size());
+    } else {
+      stack.push_chars(part);
+    }
     return true;
   }
-  bool on_string(bj::string_view part, size_t, bj::error_code&) {
-    stack.push_string(part);
+  bool on_string(bj::string_view part, size_t, bj::error_code& error) {
+    if (diverted == 0) {
+      stack.push_string(part);
+      return count(error);
+    }
+    if (text.empty()) {
+      sink->string({part.data(), part.size()});
+    } else {
+      text.append(part.data(), part.size());
+      sink->string(text);
+      text.clear();
+    }
     return true;
   }
   bool on_number_part(bj::string_view, bj::error_code&) { return true; }
-  bool on_int64(int64_t value, bj::string_view, bj::error_code&) {
+  bool on_int64(int64_t value, bj::string_view, bj::error_code& error) {
+    if (diverted > 0) {
+      sink->integer(value);
+      return true;
+    }
     stack.push_int64(value);
-    return true;
+    return count(error);
   }
-  bool on_uint64(uint64_t value, bj::string_view, bj::error_code&) {
+  bool on_uint64(uint64_t value, bj::string_view, bj::error_code& error) {
+    if (diverted > 0) {
+      sink->other("a number");
+      return true;
+    }
     stack.push_uint64(value);
-    return true;
+    return count(error);
   }
   bool on_double(double value, bj::string_view, bj::error_code& error) {
     if (!std::isfinite(value)) return refuse(error, "a number too large for a double");
+    if (diverted > 0) {
+      sink->other("a number");
+      return true;
+    }
     stack.push_double(value);
-    return true;
+    return count(error);
   }
-  bool on_bool(bool value, bj::error_code&) {
+  bool on_bool(bool value, bj::error_code& error) {
+    if (diverted > 0) {
+      sink->other("a boolean");
+      return true;
+    }
     stack.push_bool(value);
-    return true;
+    return count(error);
   }
-  bool on_null(bj::error_code&) {
+  bool on_null(bj::error_code& error) {
+    if (diverted > 0) {
+      sink->other("null");
+      return true;
+    }
     stack.push_null();
-    return true;
+    return count(error);
   }
   bool on_comment_part(bj::string_view, bj::error_code&) { return true; }
   bool on_comment(bj::string_view, bj::error_code&) { return true; }
@@ -125,15 +211,16 @@ const char* kind_of(const Value& value) {
                    ", found ", shown);
 }
 
-}  // namespace
-
-Value parse(std::string_view text, std::string_view source, const ParseLimits& limits) {
+Value parse_with(std::string_view text, std::string_view source, const ParseLimits& limits,
+                 Sink* sink) {
   MOXIE_CHECK(text.size() <= limits.max_bytes, kInvalidArgument, source, ": ", text.size(),
               " bytes of JSON, expected at most ", limits.max_bytes);
   bj::parse_options options;
   options.max_depth = static_cast<size_t>(limits.max_depth);
   bj::basic_parser<Handler> parser(options);
   parser.handler().stack.reset();
+  parser.handler().max_values = limits.max_values;
+  parser.handler().sink = sink;
   bj::error_code error;
   const size_t used = parser.write_some(false, text.data(), text.size(), error);
   if (!error && used < text.size()) error = bj::error::extra_data;
@@ -144,6 +231,16 @@ Value parse(std::string_view text, std::string_view source, const ParseLimits& l
                      reason);
   }
   return parser.handler().stack.release();
+}
+
+}  // namespace
+
+Value parse(std::string_view text, std::string_view source, const ParseLimits& limits) {
+  return parse_with(text, source, limits, nullptr);
+}
+
+Value parse(std::string_view text, std::string_view source, const ParseLimits& limits, Sink& sink) {
+  return parse_with(text, source, limits, &sink);
 }
 
 const Value* find(const Object& object, std::string_view key) {

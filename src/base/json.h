@@ -20,10 +20,29 @@ using Array = boost::json::array;
 struct ParseLimits {
   int max_depth = 64;
   size_t max_bytes = size_t{1} << 30;
+  size_t max_values = size_t{1} << 24;  // in the result; a value takes a few dozen bytes
 };
 
 // Throws Error(kInvalidArgument).
 Value parse(std::string_view text, std::string_view source, const ParseLimits& limits = {});
+
+// Takes members that are too large to be built as values (a vocabulary) while they are read.
+class Sink {
+ public:
+  virtual ~Sink() = default;
+  // Asked for each object and array reached through objects only, by the keys that lead to it:
+  // "model.vocab". If wanted, the calls below get its contents in order, without its own brackets,
+  // and an empty object or array takes its place in the result. Views live until the call returns;
+  // all may throw.
+  virtual bool wants(std::string_view path) = 0;
+  virtual void key(std::string_view key) = 0;
+  virtual void string(std::string_view value) = 0;
+  virtual void integer(int64_t value) = 0;
+  virtual void other(const char* kind) = 0;  // any other scalar: "null", "a boolean", "a number"
+  virtual void begin(bool array) = 0;        // a container inside: an array, else an object
+  virtual void end() = 0;
+};
+Value parse(std::string_view text, std::string_view source, const ParseLimits& limits, Sink& sink);
 
 // Members of an object. `where` begins the sentence of an error ("config.json"). JSON null counts
 // as absent. `find` returns nullptr when absent; the typed readers throw Error(kInvalidArgument)

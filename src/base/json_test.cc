@@ -38,6 +38,39 @@ TEST(Json, TheSameKeyMayStandInDifferentObjects) {
             R"({"a":{"a":[1,2.5E0,"x",null,true]},"b":{"a":{}}})");
 }
 
+// Writes down what it is given.
+class Recorder : public Sink {
+ public:
+  bool wants(std::string_view path) override { return path == "m.v" || path == "list"; }
+  void key(std::string_view key) override { seen += std::string(key) + ":"; }
+  void string(std::string_view value) override { seen += "'" + std::string(value) + "' "; }
+  void integer(int64_t value) override { seen += std::to_string(value) + " "; }
+  void other(const char* kind) override { seen += std::string("<") + kind + "> "; }
+  void begin(bool array) override { seen += array ? "[ " : "{ "; }
+  void end() override { seen += "/ "; }
+  std::string seen;
+};
+
+TEST(Json, ASinkTakesTheMembersItWantsAndTheRestIsBuilt) {
+  Recorder sink;
+  const Value value =
+      parse(R"({"v":{"a":1},"m":{"v":{"a":1,"b":"x\u00e9y","c":[1,{"d":null}]},"w":2,"list":[3]},)"
+            R"("in":[{"list":[4]}],"list":["p",["q",true,0.5]],"end":{"v":{"m":5}}})",
+            "x", {}, sink);
+  EXPECT_EQ(sink.seen,
+            "a:1 b:'x\xc3\xa9y' c:[ 1 { d:<null> / / 'p' [ 'q' <a boolean> <a number> / ");
+  EXPECT_EQ(dump(value),
+            R"({"v":{"a":1},"m":{"v":{},"w":2,"list":[3]},"in":[{"list":[4]}],"list":[],)"
+            R"("end":{"v":{"m":5}}})");
+  EXPECT_THROW(parse(R"({"m":{"v":{"a":1,"a":2}}})", "x", {}, sink), Error);
+}
+
+TEST(Json, MoreValuesThanAllowedAreRefused) {
+  EXPECT_NO_THROW(parse("[1,2,3]", "x", {.max_values = 4}));
+  EXPECT_THROW(parse("[1,2,3]", "x", {.max_values = 3}), Error);
+  EXPECT_THROW(parse("[{},[]]", "x", {.max_values = 2}), Error);
+}
+
 TEST(Json, LongKeysAndStringsStayWhole) {
   const std::string key(100000, 'k');
   const Value value = parse("{\"" + key + "\":\"" + key + "\"}", "x");
