@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <span>
 #include <vector>
 
@@ -76,17 +75,16 @@ double dot(const float* a, const float* b, int64_t count) {
 
 // Row `row` of expert e as activations of `dtype` would meet it.
 void decode_row(const Mxfp4Matrices& m, int64_t e, int64_t row, DType dtype, float* out) {
-  const int64_t blocks = m.k / 32;
-  const uint8_t* codes = m.expert_codes(e) + row * blocks * 16;
+  const int64_t blocks = m.k / mxfp4::kBlock;
+  const uint8_t* codes = m.expert_codes(e) + row * blocks * mxfp4::kBlockBytes;
   const uint8_t* scales = m.expert_scales(e) + row * blocks;
-  const float largest =
-      dtype == DType::kBF16 ? std::bit_cast<float>(0x7f7f0000u) : std::numeric_limits<float>::max();
-  for (int64_t b = 0; b < blocks; ++b) {
-    const float factor = mxfp4::e8m0_to_float(scales[b]);
-    for (int t = 0; t < 32; ++t) {
-      const uint8_t code = static_cast<uint8_t>(codes[b * 16 + t / 2] >> (4 * (t & 1)));
-      const float value = mxfp4::e2m1_to_float(code) * factor;
-      out[b * 32 + t] = std::isinf(value) ? std::copysign(largest, value) : value;
+  for (int64_t b = 0; b < blocks; ++b, codes += mxfp4::kBlockBytes, out += mxfp4::kBlock) {
+    if (dtype == DType::kF32) {
+      mxfp4::decode_block(codes, scales[b], out);
+    } else {
+      bf16 values[mxfp4::kBlock];
+      mxfp4::decode_block(codes, scales[b], values);
+      widen(values, mxfp4::kBlock, out);
     }
   }
 }
