@@ -3,9 +3,11 @@
 #pragma once
 
 #include <filesystem>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,12 +27,18 @@ class TensorFolder {
  public:
   explicit TensorFolder(const std::filesystem::path& folder);
 
+  const std::filesystem::path& folder() const { return folder_; }
   const TensorView* find(std::string_view name) const;
+  // The tensor, of one of these dtypes and exactly this shape. Throws Error(kInvalidArgument)
+  // naming file, tensor, expected and found.
+  const TensorView& require(std::string_view name, std::initializer_list<DType> dtypes,
+                            std::span<const int64_t> shape) const;
   const std::map<std::string, const TensorView*, std::less<>>& tensors() const { return tensors_; }
   const std::vector<SafetensorsFile>& files() const { return files_; }
   uint64_t total_bytes() const;
 
  private:
+  std::filesystem::path folder_;
   std::vector<SafetensorsFile> files_;
   std::map<std::string, const TensorView*, std::less<>> tensors_;
 };
