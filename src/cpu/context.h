@@ -15,7 +15,7 @@ struct Context {
   ThreadPool& pool;
   Isa isa;
   BackendLimits limits;        // what reserve() was told
-  std::span<uint8_t> scratch;  // 64-byte aligned; at least the sum of what the operation's
+  std::span<uint8_t> scratch;  // 64-byte aligned; at least what the operation's own
                                // *_scratch_bytes() asked for
 };
 

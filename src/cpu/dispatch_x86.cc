@@ -1,0 +1,25 @@
+// Which kernel of an operation runs, on x86-64.
+#include "cpu/attention_tile.h"
+#include "cpu/rms_norm.h"
+#include "cpu/rope.h"
+
+namespace moxie::cpu {
+
+AttentionKernels attention_kernels(Isa isa, int64_t head_dim) {
+  if (isa >= Isa::kAvx512Bf16 && head_dim % 32 == 0) return attention_kernels_avx512_bf16();
+  if (isa >= Isa::kAvx512 && head_dim % 32 == 0) return attention_kernels_avx512();
+  if (isa >= Isa::kAvx2 && head_dim % 16 == 0) return attention_kernels_avx2();
+  return attention_kernels_scalar(head_dim);
+}
+
+RmsNormKernel rms_norm_kernel(Isa isa) {
+  return isa >= Isa::kAvx2 ? rms_norm_kernel_avx2() : rms_norm_kernel_scalar();
+}
+
+RopeKernel rope_kernel(Isa isa, int64_t head_dim) {
+  if (isa >= Isa::kAvx512 && head_dim % 32 == 0) return rope_kernel_avx512();
+  if (isa >= Isa::kAvx2 && head_dim % 16 == 0) return rope_kernel_avx2();
+  return rope_kernel_scalar(head_dim);
+}
+
+}  // namespace moxie::cpu
