@@ -55,6 +55,13 @@ struct Attention {
   static constexpr int kVectors = kBlock / W;  // of keys in a block
   static constexpr float kLowest = -0x1.fffffep127f;
 
+  // A sink as base-2 scores count; +infinity becomes the largest number, which takes all weight
+  // too.
+  static float in_base_2(float sink) {
+    const float scaled = sink * kLog2E;
+    return scaled > -kLowest ? -kLowest : scaled;
+  }
+
   // scores[r, v * W ..] = q[r] . keys of vectors first .. last - 1, for R rows. q: float32, or
   // pairs of bf16 where S multiplies pairs.
   template <int R, int V>
@@ -221,7 +228,7 @@ struct Attention {
     for (int i = 0; i < num_rows * head_dim; ++i) sums[i] = 0;
     for (int row = 0; row < num_rows; ++row) {
       // The sink opens the softmax: a maximum with weight 1, or nothing when it is -infinity.
-      const float sink = tile.partial ? -__builtin_inff() : tile.sinks[row % group] * kLog2E;
+      const float sink = tile.partial ? -__builtin_inff() : in_base_2(tile.sinks[row % group]);
       maxima[row] = sink < kLowest ? kLowest : sink;
       for (int lane = 0; lane < W; ++lane) totals[row * W + lane] = 0;
       totals[row * W] = sink < kLowest ? 0.0f : 1.0f;
@@ -321,7 +328,7 @@ struct Attention {
     const int group = merge.group, head_dim = merge.head_dim;
     const int64_t step_floats = partial_floats(group, head_dim);
     for (int h = 0; h < group; ++h) {
-      const float sink = merge.sinks[h] * kLog2E;
+      const float sink = in_base_2(merge.sinks[h]);
       float maximum = sink < kLowest ? kLowest : sink;
       for (int i = 0; i < merge.num_partials; ++i) {
         const float candidate = merge.partials[i * step_floats + h];

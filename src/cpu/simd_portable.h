@@ -36,13 +36,14 @@ struct PortableSimd {
   static void store_bits(void* p, Bits x) { std::memcpy(p, &x, sizeof x); }
 
   static Float load_bf16(const bf16* p) {
-    Bits x;
-    for (int i = 0; i < W; ++i) x[i] = uint32_t{p[i].bits} << 16;
-    return as_float(x);
+    uint32_t lanes[W];
+    for (int i = 0; i < W; ++i) lanes[i] = uint32_t{p[i].bits} << 16;
+    return load_as<Float>(lanes);
   }
   static void store_bf16(bf16* p, Float x) {  // x holds bf16 values
-    const Bits bits = as_bits(x);
-    for (int i = 0; i < W; ++i) p[i].bits = static_cast<uint16_t>(bits[i] >> 16);
+    uint32_t lanes[W];
+    std::memcpy(lanes, &x, sizeof lanes);
+    for (int i = 0; i < W; ++i) p[i].bits = static_cast<uint16_t>(lanes[i] >> 16);
   }
 
   static Float add(Float a, Float b) { return a + b; }
@@ -51,13 +52,17 @@ struct PortableSimd {
   static Float mul_add(Float a, Float b, Float c) { return a * b + c; }
   static Float max(Float a, Float b) { return a > b ? a : b; }
   static float reduce_add(Float x) {
-    float sum = x[0];
-    for (int i = 1; i < W; ++i) sum += x[i];
+    float lanes[W];
+    store(lanes, x);
+    float sum = lanes[0];
+    for (int i = 1; i < W; ++i) sum += lanes[i];
     return sum;
   }
   static float reduce_max(Float x) {
-    float best = x[0];
-    for (int i = 1; i < W; ++i) best = x[i] > best ? x[i] : best;
+    float lanes[W];
+    store(lanes, x);
+    float best = lanes[0];
+    for (int i = 1; i < W; ++i) best = lanes[i] > best ? lanes[i] : best;
     return best;
   }
 
@@ -75,15 +80,16 @@ struct PortableSimd {
     return (as_bits(even_lanes) >> 16) | as_bits(odd_lanes);
   }
   static Float keep_lanes(Float x, Float other, int first, int last) {
-    for (int i = 0; i < W; ++i) {
-      if (i < first || i >= last) x[i] = other[i];
-    }
-    return x;
+    float lanes[W], others[W];
+    store(lanes, x);
+    store(others, other);
+    for (int i = 0; i < W; ++i) lanes[i] = i < first || i >= last ? others[i] : lanes[i];
+    return load(lanes);
   }
 
   static void exp2_parts(Float x, Float& n, Float& f) {
     x = x < -127.0f ? set1(-127.0f) : x;  // NaN stays
-    n = (x + 0x1.8p23f) - 0x1.8p23f;
+    n = (x + 0x1.8p23f) - 0x1.8p23f;      // rounds to nearest
     f = x - n;
   }
   static Float scale_exp2(Float p, Float n, Float) {

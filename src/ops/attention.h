@@ -58,8 +58,9 @@ struct RopeArgs {
 //   sinks  [num_q_heads]                    float32
 //   out    [rows, num_q_heads * head_dim]
 //
-// Error   |out - exact| <= half an ulp of out + (head_dim + keys + 16) * 2^-22 * max|s| * max|v|
-// (float32 sums)
+// Error   |out - exact| <= half an ulp of out
+//                          + (head_dim + keys + 16) * 2^-22 * max(1, max|s|) * max|v|
+//         (float32 sums). Products with a subnormal bf16 factor may count as zero.
 struct AttentionArgs {
   Phase phase = Phase::kPrefill;
   ConstRows q;
