@@ -11,6 +11,7 @@ namespace {
 
 // All lock-free, so that the handler may touch them.
 std::atomic<bool> g_in_scope{false};
+std::atomic<bool> g_second_waits{false};
 std::atomic<int> g_count{0};
 std::atomic<InterruptScope::Action> g_action{nullptr};
 std::atomic<void*> g_context{nullptr};
@@ -25,19 +26,36 @@ void leave() {
 
 void on_interrupt(int) {
   const int saved = errno;
-  if (!g_in_scope.load() || g_count.fetch_add(1) > 0) leave();
+  if (!g_in_scope.load()) leave();
+  if (g_count.fetch_add(1) > 0 && !g_second_waits.load()) leave();
   if (InterruptScope::Action action = g_action.load()) action(g_context.load());
   errno = saved;
 }
 
-}  // namespace
-
-void install_interrupt_handler() {
+void handle(int signal_number, void (*handler)(int)) {
   struct sigaction action = {};
-  action.sa_handler = on_interrupt;
+  action.sa_handler = handler;
   sigemptyset(&action.sa_mask);
   action.sa_flags = 0;  // no SA_RESTART: a blocked read returns, and its caller looks
-  sigaction(SIGINT, &action, nullptr);
+  sigaction(signal_number, &action, nullptr);
+}
+
+bool is_ignored(int signal_number) {
+  struct sigaction action = {};
+  sigaction(signal_number, nullptr, &action);
+  return action.sa_handler == SIG_IGN;
+}
+
+}  // namespace
+
+void install_interrupt_handler() { handle(SIGINT, on_interrupt); }
+
+InterruptScope::InterruptScope(Second second) : InterruptScope() {
+  if (second == Second::kLeaves) return;
+  g_second_waits = true;
+  handle(SIGTERM, on_interrupt);
+  if (!is_ignored(SIGHUP)) handle(SIGHUP, on_interrupt);  // nohup
+  handle(SIGXFSZ, SIG_IGN);
 }
 
 InterruptScope::InterruptScope(Action action, void* context) {
@@ -48,6 +66,10 @@ InterruptScope::InterruptScope(Action action, void* context) {
 }
 
 InterruptScope::~InterruptScope() {
+  if (g_second_waits.exchange(false)) {
+    handle(SIGTERM, SIG_DFL);
+    if (!is_ignored(SIGHUP)) handle(SIGHUP, SIG_DFL);
+  }
   g_in_scope = false;
   g_action = nullptr;
 }

@@ -2,8 +2,11 @@
 //
 // Outside of any InterruptScope the process ends at once with exit code 130. Inside one the first
 // Ctrl-C sets interrupted() and runs the scope's action, so that the command can end in order; the
-// second ends the process at once with 130.
+// second ends the process at once with 130, unless the scope says that it must clean up behind
+// itself.
 #pragma once
+
+#include <cstdint>
 
 namespace moxie::cli {
 
@@ -16,7 +19,14 @@ void install_interrupt_handler();  // once, by main()
 class InterruptScope {
  public:
   using Action = void (*)(void* context);
+  enum class Second : uint8_t {
+    kLeaves,
+    // For what removes files on its way out: also SIGTERM and SIGHUP interrupt, and a file past
+    // `ulimit -f` is an error instead of the end of the process.
+    kWaits,
+  };
   explicit InterruptScope(Action action = nullptr, void* context = nullptr);
+  explicit InterruptScope(Second second);
   ~InterruptScope();
   InterruptScope(const InterruptScope&) = delete;
   InterruptScope& operator=(const InterruptScope&) = delete;
