@@ -88,6 +88,8 @@ int run_program(int argc, char** argv) {
   app.get_formatter()->column_width(34);
   app.footer(kFooter);
   app.require_subcommand(1);
+  add_quantize(app);
+  add_convert(app);
   add_completion(app);
 
   try {
