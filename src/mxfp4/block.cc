@@ -1,5 +1,6 @@
 #include "mxfp4/block.h"
 
+#include <cstring>
 #include <string_view>
 
 #include "base/check.h"
@@ -80,6 +81,30 @@ void decode_row(const uint8_t* codes, const uint8_t* scales, int64_t k, float* v
 }
 void decode_row(const uint8_t* codes, const uint8_t* scales, int64_t k, bf16* values) {
   decode_row_by_table(codes, scales, k, values);
+}
+
+uint64_t count_zero_codes(std::span<const uint8_t> codes) {
+  constexpr uint64_t kOnes = 0x1111111111111111u, kLowNibbles = 0x0f0f0f0f0f0f0f0fu;
+  uint64_t nonzero = 0;
+  size_t at = 0;
+  // 15 words are as many as a nibble can count; their sums are folded to bytes, then to 16 bits.
+  constexpr size_t kStride = 15 * 8;
+  for (; at + kStride <= codes.size(); at += kStride) {
+    uint64_t nibbles = 0;
+    for (size_t i = 0; i < kStride; i += 8) {
+      uint64_t word = 0;
+      std::memcpy(&word, codes.data() + at + i, sizeof word);
+      const uint64_t magnitudes = word & (7 * kOnes);
+      nibbles += ((magnitudes + 7 * kOnes) >> 3) & kOnes;  // 1 where a magnitude is not 0
+    }
+    const uint64_t in_bytes = (nibbles & kLowNibbles) + ((nibbles >> 4) & kLowNibbles);
+    const uint64_t in_words =
+        (in_bytes & 0x00ff00ff00ff00ffu) + ((in_bytes >> 8) & 0x00ff00ff00ff00ffu);
+    nonzero += (in_words * 0x0001000100010001u) >> 48;
+  }
+  for (; at < codes.size(); ++at)
+    nonzero += static_cast<uint64_t>((codes[at] & 7) != 0) + ((codes[at] & 0x70) != 0);
+  return 2 * codes.size() - nonzero;
 }
 
 }  // namespace moxie::mxfp4

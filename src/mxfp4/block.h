@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string_view>
 
 #include "base/bf16.h"
@@ -102,6 +103,12 @@ MOXIE_HOST_DEVICE constexpr uint8_t code_at(const uint8_t* codes, int t) {
   return static_cast<uint8_t>((codes[t / 2] >> (4 * (t & 1))) & 15u);
 }
 
+// Whether a code times its scale is 2^128 or more, past the largest finite float.
+inline constexpr uint8_t kFirstScaleThatMayOverflow = 253;
+MOXIE_HOST_DEVICE constexpr bool overflows(uint8_t code, uint8_t scale) {
+  return (scale == 253 && (code & 7) >= 6) || (scale == 254 && (code & 7) >= 4);
+}
+
 // A code times its scale, exact in the target; products of 2^128 and more (scale 253 and 254 only)
 // are clamped to the largest finite value of the target, and scale 255 gives NaN.
 template <class T>
@@ -109,7 +116,7 @@ MOXIE_HOST_DEVICE constexpr T decode_element(uint8_t code, uint8_t scale);
 
 template <>
 MOXIE_HOST_DEVICE constexpr float decode_element<float>(uint8_t code, uint8_t scale) {
-  if ((scale == 253 && (code & 7) >= 6) || (scale == 254 && (code & 7) >= 4))
+  if (overflows(code, scale))
     return __builtin_bit_cast(float, (code & 8) != 0 ? 0xff7fffffu : 0x7f7fffffu);
   return e2m1_to_float(code) * e8m0_to_float(scale);
 }
@@ -135,5 +142,8 @@ void encode_row(const float* values, int64_t k, ScaleRule rule, uint8_t* codes, 
 void encode_row(const bf16* values, int64_t k, ScaleRule rule, uint8_t* codes, uint8_t* scales);
 void decode_row(const uint8_t* codes, const uint8_t* scales, int64_t k, float* values);
 void decode_row(const uint8_t* codes, const uint8_t* scales, int64_t k, bf16* values);
+
+// How many of the packed codes mean zero, of either sign.
+uint64_t count_zero_codes(std::span<const uint8_t> codes);
 
 }  // namespace moxie::mxfp4

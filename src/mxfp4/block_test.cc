@@ -383,6 +383,22 @@ TEST(Rows, RefuseALengthThatIsNotWholeBlocks) {
   EXPECT_THROW(decode_row(codes, scales, 33, values), Error);
 }
 
+TEST(Rows, ZeroCodesAreCountedAtEveryLengthAndAddress) {
+  std::mt19937 random(9);
+  std::vector<uint8_t> bytes(1000);
+  for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random());
+  std::fill(bytes.begin() + 300, bytes.begin() + 500, uint8_t{0x80});
+  std::fill(bytes.begin() + 500, bytes.begin() + 800, uint8_t{0x11});
+  for (size_t begin = 0; begin < 9; ++begin) {
+    for (size_t end = begin; end <= bytes.size(); end += 7) {
+      uint64_t want = 0;
+      for (size_t i = begin; i < end; ++i)
+        want += static_cast<uint64_t>(bytes[i] % 8 == 0) + (bytes[i] / 16 % 8 == 0);
+      ASSERT_EQ(count_zero_codes(std::span(bytes).subspan(begin, end - begin)), want);
+    }
+  }
+}
+
 TEST(ScaleRuleNames, ReadBackWhatTheyPrint) {
   for (const ScaleRule rule : kRules) EXPECT_EQ(parse_scale_rule(name(rule)), rule);
   EXPECT_EQ(parse_scale_rule("ROUND_UP"), std::nullopt);
