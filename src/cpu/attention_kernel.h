@@ -62,11 +62,27 @@ struct Attention {
     return scaled > -kLowest ? -kLowest : scaled;
   }
 
+  // Memory is read one block ahead of the arithmetic: the loops over a block's scores and values
+  // prefetch the next block, line by line. A step of zero asks for the same line again: nothing.
+  struct Ahead {
+    const char* keys;
+    int64_t key_step_bytes;  // from one step of the scores to the next
+    int64_t value_elements;  // from a value to the one a block later
+
+    void prefetch_keys() {
+      S::prefetch(keys);
+      if constexpr (kKeyBytes > 64) S::prefetch(keys + key_step_bytes / 2);
+      keys += key_step_bytes;
+    }
+  };
+  // head_dim / 2 * kVectors / 2 steps see 2 * head_dim * kBlock bytes.
+  static constexpr int64_t kKeyBytes = 8 * kBlock / kVectors;
+
   // scores[r, v * W ..] = q[r] . keys of vectors first .. last - 1, for R rows. q: float32, or
   // pairs of bf16 where S multiplies pairs.
   template <int R, int V>
   static void score_vectors(const float* q_floats, const bf16* q_pairs, int head_dim,
-                            const uint32_t* keys, int vector, float* scores) {
+                            const uint32_t* keys, int vector, float* scores, Ahead& ahead) {
     Float sum[R][V];
     MOXIE_UNROLL
     for (int r = 0; r < R; ++r) {
@@ -75,6 +91,7 @@ struct Attention {
     }
     const uint32_t* column = keys + vector * W;
     for (int pair = 0; pair < head_dim / 2; ++pair, column += kBlock) {
+      ahead.prefetch_keys();
       if constexpr (S::kPairDot) {
         Bits key[V];
         MOXIE_UNROLL
@@ -144,7 +161,7 @@ struct Attention {
   // sums[r] += weights[r, key] * value[key] for keys begin .. end - 1 in this order.
   template <int R>
   static void add_values(const float* weights, const bf16* const* values, int begin, int end,
-                         int head_dim, float* sums) {
+                         int head_dim, float* sums, int64_t ahead_elements) {
     for (int d = 0; d < head_dim; d += 2 * W) {
       Float even[R], odd[R];
       MOXIE_UNROLL
@@ -154,6 +171,7 @@ struct Attention {
       }
       for (int key = begin; key < end; ++key) {
         const Bits pairs = S::load_bits(values[key] + d);
+        S::prefetch(values[key] + d + ahead_elements);
         const Float value_even = S::even(pairs), value_odd = S::odd(pairs);
         MOXIE_UNROLL
         for (int r = 0; r < R; ++r) {
@@ -178,13 +196,13 @@ struct Attention {
 
   template <int R>
   static void block_rows(const Rows& rows, const AttentionTile& tile, const uint32_t* keys,
-                         const bf16* const* values, int begin, int end) {
+                         const bf16* const* values, int begin, int end, Ahead& ahead) {
     const int last = (end + W - 1) / W;
     int v = begin / W;
     for (; v + 2 <= last; v += 2)
-      score_vectors<R, 2>(rows.q_floats, rows.q_pairs, tile.head_dim, keys, v, rows.scores);
+      score_vectors<R, 2>(rows.q_floats, rows.q_pairs, tile.head_dim, keys, v, rows.scores, ahead);
     if (v < last)
-      score_vectors<R, 1>(rows.q_floats, rows.q_pairs, tile.head_dim, keys, v, rows.scores);
+      score_vectors<R, 1>(rows.q_floats, rows.q_pairs, tile.head_dim, keys, v, rows.scores, ahead);
     for (int r = 0; r < R; ++r) {
       const float factor = softmax_row(rows.scores + r * kBlock, begin, end, tile.sm_scale * kLog2E,
                                        rows.maxima[r], rows.totals + r * W);
@@ -193,14 +211,15 @@ struct Attention {
       for (int d = 0; d < tile.head_dim; d += W)
         S::store(sums + d, S::mul(S::load(sums + d), S::set1(factor)));
     }
-    add_values<R>(rows.scores, values, begin, end, tile.head_dim, rows.sums);
+    add_values<R>(rows.scores, values, begin, end, tile.head_dim, rows.sums, ahead.value_elements);
   }
 
   template <int R>
   static void step(Rows& rows, int& left, const AttentionTile& tile, const uint32_t* keys,
-                   const bf16* const* values, int begin, int end) {
+                   const bf16* const* values, int begin, int end, Ahead& ahead) {
     while (left >= R) {
-      block_rows<R>(rows, tile, keys, values, begin, end);
+      block_rows<R>(rows, tile, keys, values, begin, end, ahead);
+      ahead.key_step_bytes = ahead.value_elements = 0;
       rows.q_floats += R * tile.head_dim;
       rows.q_pairs += R * tile.head_dim;
       rows.sums += R * tile.head_dim;
@@ -266,6 +285,11 @@ struct Attention {
       }
       transpose_keys(key_rows, from, to, head_dim, keys);
 
+      Ahead ahead{reinterpret_cast<const char*>(key_rows[from]), 0, 0};
+      if (block + kBlock < tile_end) {
+        ahead = {reinterpret_cast<const char*>(key_rows[from] + (kBlock - from) * head_dim),
+                 kKeyBytes, int64_t{kBlock} * head_dim};
+      }
       for (int p = 0; p < tile.num_positions; ++p) {
         const int64_t position = tile.first_position + p;
         const int64_t begin = first_key(position) - block, end = end_key(position) - block;
@@ -281,10 +305,10 @@ struct Attention {
                   totals + row * W};
         int left = group;
         if constexpr (S::kMaxRows >= 8)
-          step<8>(rows, left, tile, keys, value_rows, row_begin, row_end);
-        step<4>(rows, left, tile, keys, value_rows, row_begin, row_end);
-        step<2>(rows, left, tile, keys, value_rows, row_begin, row_end);
-        step<1>(rows, left, tile, keys, value_rows, row_begin, row_end);
+          step<8>(rows, left, tile, keys, value_rows, row_begin, row_end, ahead);
+        step<4>(rows, left, tile, keys, value_rows, row_begin, row_end, ahead);
+        step<2>(rows, left, tile, keys, value_rows, row_begin, row_end, ahead);
+        step<1>(rows, left, tile, keys, value_rows, row_begin, row_end, ahead);
       }
     }
 

@@ -55,6 +55,7 @@ struct Avx2 {
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
   }
 
+  static Bits exclusive_or(Bits a, Bits b) { return _mm256_xor_si256(a, b); }
   static Float even(Bits pairs) { return as_float(_mm256_slli_epi32(pairs, 16)); }
   static Float odd(Bits pairs) { return as_float(_mm256_and_si256(pairs, set1_bits(0xffff0000u))); }
   static Float round_bf16(Float x) {

@@ -56,6 +56,7 @@ struct Avx512 {
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
   }
 
+  static Bits exclusive_or(Bits a, Bits b) { return _mm512_xor_si512(a, b); }
   static Float even(Bits pairs) { return as_float(_mm512_slli_epi32(pairs, 16)); }
   static Float odd(Bits pairs) { return as_float(_mm512_and_si512(pairs, set1_bits(0xffff0000u))); }
   static Float round_bf16(Float x) {

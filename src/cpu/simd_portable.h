@@ -66,6 +66,7 @@ struct PortableSimd {
     return best;
   }
 
+  static Bits exclusive_or(Bits a, Bits b) { return a ^ b; }
   static Float even(Bits pairs) { return as_float(pairs << 16); }
   static Float odd(Bits pairs) { return as_float(pairs & 0xffff0000u); }
   static Float round_bf16(Float x) {
