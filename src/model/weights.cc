@@ -83,11 +83,12 @@ class Reader {
     return {blocks.bytes.data(), scales.bytes.data(), experts, n, k};
   }
 
-  // A tensor that the forward pass does not know means that this is another model.
+  // A tensor of the model that the forward pass does not know means that this is another model.
+  // What lies in the folder under other names (logits that somebody saved) does not matter.
   void refuse_rest(const GptOssConfig& config) const {
     for (const auto& [name, tensor] : folder_.tensors()) {
       if (taken_.contains(name)) continue;
-      if (name == "lm_head.weight" && config.tie_word_embeddings) continue;
+      if (!name.starts_with("model.") && !name.starts_with("block.")) continue;
       if (name.ends_with(".rotary_emb.inv_freq")) continue;  // a buffer that old tools kept
       throw make_error(ErrorCode::kUnsupported, tensor->file->path().string(), ": tensor ", name,
                        " ", name_and_shape(*tensor), " has no place in a gpt-oss model of ",

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Writes the golden vectors of the model: tests/golden/model/CASE/{config.json, model.safetensors, expected.safetensors}.
+"""Writes the golden vectors of the model: tests/golden/model/CASE/{config.json, model.safetensors} and
+CASE.expected.safetensors beside it.
 
-Needs torch, transformers, safetensors, numpy. expected.safetensors holds
+Needs torch, transformers, safetensors, numpy. CASE.expected.safetensors holds
   tokens          [T]                 I32
   positions       [P]                 I32   of which logits are kept
   logits          [P, vocab]          F32   GptOssForCausalLM, float32, eager attention
-  bf16_error      [P]                 F32   ||b - a|| / ||a||, b the logits of the same model in bfloat16
-  bf16_kl         [P]                 F32   KL divergence of b's distribution from a's, in nats
+  bf16_error      [<= P]              F32   ||b - a|| / ||a||, b the logits of the same model in bfloat16
+  bf16_kl         [<= P]              F32   KL divergence of b's distribution from a's, in nats
 A causal model's logits at position p are those of a prompt of p + 1 tokens: the positions are the lengths tested.
 
 With --check nothing is written: logits are computed again from the committed checkpoints' recipe and compared.
@@ -25,10 +26,14 @@ import gpt_oss_checkpoint as gpt_oss
 FOLDER = pathlib.Path(__file__).resolve().parent / "model"
 
 CASES = {
-    # Alternating windows of 8, lengths from 1 to several windows.
+    # Alternating windows of 8, lengths from 1 to several windows. Two of four experts and four layers make near ties of
+    # a router frequent; they flip in any bf16 run, for this token and all that attend to it, and the error then
+    # measures luck. So the seed is the first whose routers decide the first 18 tokens by 0.08 at least, and bf16 is
+    # compared there.
     "alternating": dict(
-        seed=1,
+        seed=189,
         length=72,
+        bf16_below=18,
         positions=[0, 1, 2, 6, 7, 8, 9, 15, 16, 17, 31, 40, 63, 71],
         config=gpt_oss.hf_config(),
     ),
@@ -89,12 +94,13 @@ def compute(case):
     positions = torch.tensor(case["positions"])
     exact = gpt_oss.logits(gpt_oss.transformers_model(config, parameters), tokens)[positions]
     rough = gpt_oss.logits(gpt_oss.transformers_model(config, parameters, torch.bfloat16), tokens)[positions]
+    compared = sum(position < case.get("bf16_below", case["length"]) for position in case["positions"])
     return disk, {
         "tokens": torch.tensor(tokens, dtype=torch.int32),
         "positions": positions.to(torch.int32),
         "logits": exact.contiguous(),
-        "bf16_error": torch.from_numpy(gpt_oss.relative_errors(rough, exact)).float(),
-        "bf16_kl": torch.from_numpy(gpt_oss.kl_divergence(exact, rough)).float(),
+        "bf16_error": torch.from_numpy(gpt_oss.relative_errors(rough, exact)[:compared]).float(),
+        "bf16_kl": torch.from_numpy(gpt_oss.kl_divergence(exact, rough)[:compared]).float(),
     }
 
 
@@ -109,15 +115,15 @@ def main():
         case, folder = CASES[name], FOLDER / name
         disk, expected = compute(case)
         if arguments.check:
-            committed = load_file(folder / "expected.safetensors")
+            committed = load_file(FOLDER / f"{name}.expected.safetensors")
             same = all(torch.equal(tensor, load_file(folder / "model.safetensors")[key]) for key, tensor in disk.items())
             error = gpt_oss.relative_errors(expected["logits"], committed["logits"]).max()
             failures += not same or error > 1e-5
             print(f"{name}: checkpoint {'the same' if same else 'DIFFERS'}, logits differ by at most {error:.2g}")
             continue
         gpt_oss.write_checkpoint(folder, case["config"], disk)
-        save_file(expected, folder / "expected.safetensors")
-        size = sum(path.stat().st_size for path in folder.iterdir())
+        save_file(expected, FOLDER / f"{name}.expected.safetensors")
+        size = sum(path.stat().st_size for path in [*folder.iterdir(), FOLDER / f"{name}.expected.safetensors"])
         print(f"{name}: {size / 1000:.0f} kB, |logits| {expected['logits'].std():.2f}, "
               f"bf16 error {expected['bf16_error'].mean():.4f}, KL {expected['bf16_kl'].mean():.2g}")
     return 1 if failures else 0

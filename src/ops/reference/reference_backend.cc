@@ -149,6 +149,7 @@ class ReferenceBackend final : public Backend {
     return static_cast<int64_t>(buffer.capacity() * sizeof(T));
   }
 
+  template <class T>
   void attend(const AttentionArgs& args, const SequenceRows& sequence, int64_t row, int64_t head,
               Worker& worker);
 
@@ -244,6 +245,7 @@ void ReferenceBackend::rope(const RopeArgs& args) {
   }
 }
 
+template <class T>
 void ReferenceBackend::attend(const AttentionArgs& args, const SequenceRows& sequence, int64_t row,
                               int64_t head, Worker& worker) {
   const int64_t position = sequence.start_position + row - sequence.first_row;
@@ -251,39 +253,44 @@ void ReferenceBackend::attend(const AttentionArgs& args, const SequenceRows& seq
   const int64_t count = position - first + 1, dim = args.head_dim;
   const int64_t kv_head = head / (args.num_q_heads / args.num_kv_heads);
   const int64_t capacity = sequence.kv.capacity;
-  const ConstRows keys(sequence.kv.k, args.q.dtype, args.num_kv_heads * capacity, dim, dim);
-  const ConstRows values(sequence.kv.v, args.q.dtype, args.num_kv_heads * capacity, dim, dim);
+  const T* query = static_cast<const T*>(args.q.data) + row * args.q.stride + head * dim;
+  const T* keys = static_cast<const T*>(sequence.kv.k) + kv_head * capacity * dim;
+  const T* values = static_cast<const T*>(sequence.kv.v) + kv_head * capacity * dim;
   double* scores = grown(worker.scores, count);
   double* sums = grown(worker.sums, dim);
 
   const double sink = args.sinks[head];
   double largest = sink;
   for (int64_t j = 0; j < count; ++j) {
-    const int64_t slot = kv_head * capacity + (first + j) % capacity;
+    const T* key = keys + (first + j) % capacity * dim;
     double sum = 0;
     for (int64_t d = 0; d < dim; ++d)
-      sum += static_cast<double>(load(args.q, row, head * dim + d)) * load(keys, slot, d);
+      sum += static_cast<double>(to_float(query[d])) * static_cast<double>(to_float(key[d]));
     scores[j] = sum * static_cast<double>(args.sm_scale);
     largest = std::max(largest, scores[j]);
   }
   double total = std::exp(sink - largest);
   std::fill_n(sums, dim, 0.0);
   for (int64_t j = 0; j < count; ++j) {
-    const int64_t slot = kv_head * capacity + (first + j) % capacity;
+    const T* value = values + (first + j) % capacity * dim;
     const double weight = std::exp(scores[j] - largest);
     total += weight;
-    for (int64_t d = 0; d < dim; ++d) sums[d] += weight * load(values, slot, d);
+    for (int64_t d = 0; d < dim; ++d) sums[d] += weight * static_cast<double>(to_float(value[d]));
   }
   for (int64_t d = 0; d < dim; ++d)
     store(args.out, row, head * dim + d, round_to(args.out.dtype, sums[d] / total));
 }
 
 void ReferenceBackend::attention(const AttentionArgs& args) {
+  const int64_t heads = args.num_q_heads;
   for (const SequenceRows& sequence : args.sequences) {
-    const int64_t heads = args.num_q_heads;
     pool_.parallel_for(static_cast<int>(sequence.num_rows * heads), [&](int task, int worker) {
-      attend(args, sequence, sequence.first_row + task / heads, task % heads,
-             workers_[static_cast<size_t>(worker)]);
+      const int64_t row = sequence.first_row + task / heads, head = task % heads;
+      Worker& mine = workers_[static_cast<size_t>(worker)];
+      if (args.q.dtype == DType::kF32)
+        attend<float>(args, sequence, row, head, mine);
+      else
+        attend<bf16>(args, sequence, row, head, mine);
     });
   }
 }
