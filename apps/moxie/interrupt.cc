@@ -1,6 +1,7 @@
 #include "interrupt.h"
 
 #include <signal.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -17,7 +18,12 @@ std::atomic<InterruptScope::Action> g_action{nullptr};
 std::atomic<void*> g_context{nullptr};
 static_assert(std::atomic<InterruptScope::Action>::is_always_lock_free);
 
+termios g_terminal;  // as it was when the program began
+bool g_has_terminal = false;
+
 void leave() {
+  // A line being edited has changed how the terminal reads.
+  if (g_has_terminal) tcsetattr(STDIN_FILENO, TCSANOW, &g_terminal);
   // The text on the terminal may be dimmed; give it back as it was.
   static constexpr char kReset[] = "\033[0m\n";
   if (isatty(STDERR_FILENO)) (void)!write(STDERR_FILENO, kReset, sizeof kReset - 1);
@@ -48,7 +54,10 @@ bool is_ignored(int signal_number) {
 
 }  // namespace
 
-void install_interrupt_handler() { handle(SIGINT, on_interrupt); }
+void install_interrupt_handler() {
+  g_has_terminal = tcgetattr(STDIN_FILENO, &g_terminal) == 0;
+  handle(SIGINT, on_interrupt);
+}
 
 InterruptScope::InterruptScope(Second second) : InterruptScope() {
   if (second == Second::kLeaves) return;

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 #include "base/env.h"
@@ -64,6 +65,45 @@ void note_line(std::string_view text) {
     note(concat("\033[2m", text, "\033[0m\n"));
   else
     note(concat(text, "\n"));
+}
+
+std::string harmless(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const unsigned char c = static_cast<unsigned char>(text[i]);
+    if ((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f) {
+      out += '^';
+      out += static_cast<char>(c ^ 0x40);
+    } else if (c == 0xc2 && i + 1 < text.size() && (text[i + 1] & 0xe0) == 0x80) {
+      out += "\xef\xbf\xbd";  // U+0080 .. U+009F steer some terminals too
+      ++i;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
+std::optional<std::string> read_line() {
+  static std::string* const buffer = new std::string;  // what was read beyond the line
+  for (size_t searched = 0;;) {
+    const size_t newline = buffer->find('\n', searched);
+    if (newline != std::string::npos) {
+      std::string line = buffer->substr(0, newline);
+      buffer->erase(0, newline + 1);
+      return line;
+    }
+    searched = buffer->size();
+    char piece[4096];
+    const ssize_t got = read(STDIN_FILENO, piece, sizeof piece);
+    if (got < 0 && errno == EINTR) continue;
+    MOXIE_CHECK(got >= 0, kIo, "cannot read standard input: ", std::strerror(errno));
+    if (got == 0) {
+      if (buffer->empty()) return std::nullopt;
+      return std::exchange(*buffer, {});
+    }
+    buffer->append(piece, static_cast<size_t>(got));
+  }
 }
 
 std::string read_stdin() { return read_descriptor(STDIN_FILENO, "standard input"); }

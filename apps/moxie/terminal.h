@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -25,6 +26,13 @@ void print(std::string_view text);
 void note(std::string_view text);
 // `text` in grey on standard error if that has colour, plain otherwise; with a newline.
 void note_line(std::string_view text);
+
+// Text of a model or a tool for a terminal: control characters but newline and tab are made
+// visible, so that a text cannot steer the terminal.
+std::string harmless(std::string_view text);
+
+// One line of standard input without its newline; empty optional at the end. Error(kIo).
+std::optional<std::string> read_line();
 
 // All of standard input, byte for byte. Error(kIo).
 std::string read_stdin();
