@@ -23,7 +23,8 @@ bool g_has_terminal = false;
 
 void leave() {
   // A line being edited has changed how the terminal reads.
-  if (g_has_terminal) tcsetattr(STDIN_FILENO, TCSANOW, &g_terminal);
+  if (g_has_terminal && tcgetpgrp(STDIN_FILENO) == getpgrp())
+    tcsetattr(STDIN_FILENO, TCSANOW, &g_terminal);
   // The text on the terminal may be dimmed; give it back as it was.
   static constexpr char kReset[] = "\033[0m\n";
   if (isatty(STDERR_FILENO)) (void)!write(STDERR_FILENO, kReset, sizeof kReset - 1);
