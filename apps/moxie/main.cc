@@ -3,10 +3,11 @@
 #include <signal.h>
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
+#include <algorithm>
 #include <exception>
 #include <new>
 #include <string>
+#include <vector>
 
 #include "base/check.h"
 #include "commands.h"
@@ -61,18 +62,67 @@ int fail_usage(const CLI::App& app, const std::string& sentence) {
   return fail(2, concat(sentence, "; see `", full_name(innermost(app)), " --help`"));
 }
 
+// Letters to add, drop, change or swap with their neighbour to get from a to b.
+size_t edit_distance(const std::string& a, const std::string& b) {
+  std::vector<std::vector<size_t>> d(a.size() + 1, std::vector<size_t>(b.size() + 1));
+  for (size_t i = 0; i <= a.size(); ++i) {
+    for (size_t j = 0; j <= b.size(); ++j) {
+      if (i == 0 || j == 0) {
+        d[i][j] = i + j;
+        continue;
+      }
+      d[i][j] =
+          std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] != b[j - 1])});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+    }
+  }
+  return d[a.size()][b.size()];
+}
+
+// ", did you mean NAME?" if one of the names is near.
+std::string suggestion(const std::string& word, const std::vector<std::string>& names) {
+  const std::string* best = nullptr;
+  size_t least = word.size() / 3 + 1;
+  for (const std::string& name : names) {
+    const size_t distance = edit_distance(word, name);
+    if (distance > least || (best != nullptr && distance == least)) continue;
+    least = distance;
+    best = &name;
+  }
+  return best == nullptr ? "" : concat(" (did you mean ", *best, "?)");
+}
+
+std::vector<std::string> option_names(const CLI::App& command) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
 int fail_to_parse(const CLI::App& app, const CLI::ParseError& error) {
   const CLI::App& command = innermost(app);
   // A wrong word at the top level is also reported as a missing command; the word says more.
   if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr || &command == &app) {
-    for (const std::string& word : command.remaining()) {
-      if (word.size() > 1 && word[0] == '-')
-        return fail_usage(app, concat(full_name(command), " has no option ", word));
+    std::vector<std::string> words = command.remaining();
+    // At the top level the first word decides; behind a command an option is the likelier mistake.
+    const auto option = std::find_if(words.begin(), words.end(), [](const std::string& word) {
+      return word.size() > 1 && word[0] == '-';
+    });
+    if (option != words.end() && (&command != &app || option == words.begin())) {
+      const std::string name = option->substr(0, option->find('='));
+      return fail_usage(app, concat(full_name(command), " has no option ", name,
+                                    suggestion(name, option_names(command))));
     }
-    for (const std::string& word : command.remaining()) {
-      if (&command == &app) return fail_usage(app, concat("moxie has no command '", word, "'"));
-      return fail_usage(app, concat(full_name(command), " does not expect '", word, "'"));
+    if (!words.empty() && &command == &app) {
+      std::vector<std::string> names;
+      for (const CLI::App* sub : app.get_subcommands({})) names.push_back(sub->get_name());
+      return fail_usage(app, concat("moxie has no command '", words.front(), "'",
+                                    suggestion(words.front(), names)));
     }
+    if (!words.empty())
+      return fail_usage(app, concat(full_name(command), " does not expect '", words.front(), "'"));
   }
   if (&command == &app && app.get_subcommands().empty() && app.remaining().empty() &&
       dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) {
@@ -88,11 +138,6 @@ int run_program(int argc, char** argv) {
   app.get_formatter()->column_width(34);
   app.footer(kFooter);
   app.require_subcommand(1);
-  add_chat(app);
-  add_run(app);
-  add_bench(app);
-  add_doctor(app);
-  add_logits(app);
   add_tokenize(app);
   add_quantize(app);
   add_convert(app);

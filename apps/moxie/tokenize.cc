@@ -10,7 +10,6 @@
 #include "base/check.h"
 #include "checkpoint/checkpoint.h"
 #include "commands.h"
-#include "model_options.h"
 #include "moxie/tokenizer.h"
 #include "terminal.h"
 
