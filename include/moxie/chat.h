@@ -67,11 +67,12 @@ struct DeveloperContent {
 };
 
 // Texts of the two messages. `has_functions`: some developer message of the conversation declares
-// functions.
+// functions. Throws Error(kInvalidArgument) if a schema is not JSON.
 std::string system_text(const SystemContent& content, bool has_functions);
 std::string developer_text(const DeveloperContent& content);
-// {"type":"function","function":{...}} or {"name":...} entries, as the OpenAI API writes tools;
-// Error(kInvalidArgument) says what is wrong.
+// A list of {"type":"function","function":{...}} or {"name":...} entries, as the OpenAI API writes
+// tools; `source` names it in errors. Error(kInvalidArgument or kUnsupported) says what is wrong.
+// At most 1024 tools in 4 MiB, names of 1 to 128 letters, digits, "_" and "-".
 std::vector<FunctionTool> parse_function_tools(std::string_view json_text, std::string_view source);
 
 enum class History : uint8_t {
@@ -87,7 +88,8 @@ enum class History : uint8_t {
 class HarmonyRenderer {
  public:
   explicit HarmonyRenderer(const Tokenizer& tokenizer);
-  // The conversation followed by `<|start|>assistant`.
+  // The conversation followed by `<|start|>assistant`. A tool's message without a name is
+  // Error(kInvalidArgument).
   std::vector<TokenId> prompt(const std::vector<Message>& messages,
                               History history = History::kRecommended) const;
   std::vector<TokenId> conversation(const std::vector<Message>& messages,
@@ -97,8 +99,10 @@ class HarmonyRenderer {
   const std::vector<TokenId>& stop_tokens() const { return stop_tokens_; }
 
  private:
+  void append(const Message& message, std::vector<TokenId>& out) const;
+
   const Tokenizer& tokenizer_;
-  TokenId start_, message_, channel_, constrain_, end_, call_, return_;
+  TokenId start_, message_, channel_, constrain_, end_, call_;
   std::vector<TokenId> stop_tokens_;
 };
 
@@ -107,17 +111,18 @@ enum class Recovery : uint8_t {
   kStopOutsideMessage,  // a terminator where a message should begin
   kMissingStart,        // text or a header without <|start|>
   kRestartedHeader,     // <|start|> inside a header
-  kUnknownRole,
-  kEmptyChannel,  // <|channel|> without a name: analysis
-  kUnknownChannel,
-  kRepeatedChannel,   // several <|channel|>: the last wins
-  kExtraHeaderText,   // parts of a header that mean nothing
-  kMissingMessage,    // header ended by a terminator: its text is content
-  kControlInName,     // recipient cut at a control token
-  kGluedContentType,  // "NAMEjson"
-  kControlInContent,  // a control token inside content
-  kUnknownToken,      // an id outside the vocabulary
-  kInvalidUtf8,
+  kUnknownRole,         // neither a role nor the name of a tool: assistant
+  kEmptyChannel,        // <|channel|> without a name: analysis
+  kUnknownChannel,      // analysis
+  kRepeatedChannel,     // several <|channel|>: the last one with a valid name wins
+  kExtraHeaderText,     // parts of a header that mean nothing
+  kMissingMessage,      // no <|message|> behind the header: its text is content
+  kControlInName,       // recipient cut at a control token
+  kGluedContentType,    // "NAMEjson"
+  kMissingNamespace,    // a function called without "functions."
+  kControlInContent,    // a control token where text should be
+  kUnknownToken,        // an id outside the vocabulary
+  kInvalidUtf8,         // a piece of content that became U+FFFD
   kCount,
 };
 const char* name(Recovery recovery);
@@ -127,7 +132,7 @@ enum class MessageEnd : uint8_t {
   kCall,
   kReturn,
   kEndOfText,
-  kCut /* the stream ended inside */
+  kCut,  // no terminator: the stream ended inside, or another message began
 };
 
 struct HarmonyEvent {
@@ -139,7 +144,9 @@ struct HarmonyEvent {
 };
 
 // A total, streaming parser: any sequence of ids leads to a valid state and none raises an error.
-// Follows openai-harmony on well-formed input, and recovers where models are known to stray.
+// Gives what openai-harmony gives on well-formed input, and recovers where models are known to
+// stray; src/harmony/header.h says how headers are read. Every kStart has its kEnd, and the
+// messages are the fold of the events: messages() holds no more and no less than they say.
 class HarmonyParser {
  public:
   struct Options {
@@ -147,12 +154,16 @@ class HarmonyParser {
         true;  // the prompt ended in <|start|>assistant; otherwise a whole transcript follows
     std::vector<std::string> functions;  // names offered, without "functions."
   };
+  // Throws Error(kUnsupported) naming the control token that the vocabulary lacks. Holds the
+  // tokenizer by reference.
   HarmonyParser(const Tokenizer& tokenizer, Options options);
   ~HarmonyParser();
   HarmonyParser(HarmonyParser&&) noexcept;
 
-  // Appends to `events` what the token brings about.
+  // Appends to `events` what the token brings about. Holds back headers, and of content nothing but
+  // incomplete characters.
   void push(TokenId token, std::vector<HarmonyEvent>& events);
+  // The stream ended; what is pushed after this is ignored.
   void finish(std::vector<HarmonyEvent>& events);
 
   // Messages completed so far; after finish() all of them.
