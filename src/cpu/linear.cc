@@ -1,0 +1,173 @@
+#include "cpu/linear.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "cpu/matmul.h"
+#include "cpu/matmul_kernels.h"
+#include "cpu/matmul_prefill.h"
+#include "cpu/scratch.h"
+
+namespace moxie::cpu {
+namespace {
+
+constexpr int64_t kRowsPerPass = 1024;   // more are taken in several passes, which bounds scratch
+constexpr int64_t kFeaturesPerDot = 16;  // weight rows of a decode task: 92 KB at k = 2880
+
+struct PrefillScratch {
+  uint32_t* groups;
+  PanelScratch panels;
+
+  PrefillScratch(Scratch& scratch, const MatmulKernels& kernels, int64_t rows, int64_t k,
+                 int num_threads)
+      : groups(scratch.take<uint32_t>(ceil_div(rows, kGroup) * group_pairs(k))),
+        panels(scratch, kernels, num_threads) {}
+};
+
+struct DecodeScratch {
+  int64_t row_bytes;
+  uint8_t* x;
+  float* z;
+
+  DecodeScratch(Scratch& scratch, const MatmulKernels& kernels, int64_t rows, int64_t k,
+                int num_threads)
+      : row_bytes(round_up(k, kDepth) * kernels.x_element_bytes),
+        x(scratch.take<uint8_t>(rows * row_bytes)),
+        z(scratch.take<float>(num_threads * kMaxDotRows * kFeaturesPerDot)) {}
+};
+
+const uint16_t* bf16_row(const ConstRows& x, int64_t row) {
+  return static_cast<const uint16_t*>(x.data) + row * x.stride;
+}
+
+// Bias, residual and rounding for features [begin, begin + count) of one row.
+void finish(const LinearArgs& args, const MatmulKernels& kernels, int64_t row, int64_t begin,
+            int64_t count, const float* z) {
+  const float* bias = args.bias ? args.bias + begin : nullptr;
+  const int64_t at = row * args.out.stride + begin;
+  const int64_t residual_at = row * args.residual.stride + begin;
+  if (args.out.dtype == DType::kBF16) {
+    const auto* residual = static_cast<const uint16_t*>(args.residual.data);
+    kernels.finish_bf16(z, bias, 1.0f, residual ? residual + residual_at : nullptr,
+                        static_cast<uint16_t*>(args.out.data) + at, count);
+  } else {
+    const auto* residual = static_cast<const float*>(args.residual.data);
+    kernels.finish_f32(z, bias, 1.0f, residual ? residual + residual_at : nullptr,
+                       static_cast<float*>(args.out.data) + at, count);
+  }
+}
+
+void prefill(const LinearArgs& args, const MatmulKernels& kernels, Context& context, int64_t first,
+             int64_t rows) {
+  const int64_t n = args.weight.n, k = args.weight.k;
+  Scratch scratch(context.scratch);
+  const PrefillScratch memory(scratch, kernels, rows, k, context.pool.num_threads());
+  const int64_t groups = ceil_div(rows, kGroup), pairs = group_pairs(k);
+  context.pool.parallel_for(static_cast<int>(groups), [&](int g, int) {
+    const uint16_t* sources[kGroup] = {};
+    for (int64_t t = 0; t < std::min(kGroup, rows - g * kGroup); ++t)
+      sources[t] = bf16_row(args.x, first + g * kGroup + t);
+    kernels.pack_group(sources, k, memory.groups + g * pairs);
+  });
+
+  const auto* weight = reinterpret_cast<const uint16_t*>(args.weight.data);
+  const int64_t chunks = ceil_div(n, kernels.features_per_task);
+  const int64_t per_task = groups_per_task(groups, chunks, context.pool.num_threads());
+  const int64_t blocks = ceil_div(groups, per_task);
+  context.pool.parallel_for(static_cast<int>(chunks * blocks), [&](int task, int worker) {
+    const int64_t begin = task / blocks * kernels.features_per_task;
+    const int64_t features = std::min(kernels.features_per_task, n - begin);
+    const int64_t padded = round_up(features, feature_padding(kernels));
+    const int64_t first_group = task % blocks * per_task;
+    const int64_t count = std::min(per_task, groups - first_group);
+    void* panel = memory.panels.panel(worker);
+    float* sums = memory.panels.sums(worker);
+    float* z = memory.panels.rows(worker);
+    clear_features(panel, kernels, features, padded);
+    multiply_panels(kernels, k, padded, memory.groups + first_group * pairs, count, sums,
+                    [&](int64_t k_begin, int64_t k_count) -> Panel {
+                      const uint16_t* at = weight + begin * k + k_begin;
+                      if (kernels.dense_in_place && padded == features && k_count % kDepth == 0)
+                        return {at, k};
+                      kernels.panel_dense(at, k, features, k_count, panel, kernels.k_chunk);
+                      return {panel, kernels.k_chunk};
+                    });
+    for (int64_t g = 0; g < count; ++g) {
+      const int64_t row = (first_group + g) * kGroup;
+      kernels.transpose(sums + g * padded * kGroup, padded, z, padded);
+      for (int64_t t = 0; t < std::min(kGroup, rows - row); ++t)
+        finish(args, kernels, first + row + t, begin, features, z + t * padded);
+    }
+  });
+}
+
+void decode(const LinearArgs& args, const MatmulKernels& kernels, Context& context, int64_t first,
+            int64_t rows) {
+  const int64_t n = args.weight.n, k = args.weight.k;
+  Scratch scratch(context.scratch);
+  const DecodeScratch memory(scratch, kernels, rows, k, context.pool.num_threads());
+  for (int64_t row = 0; row < rows; ++row)
+    kernels.prepare_dense(bf16_row(args.x, first + row), k, memory.x + row * memory.row_bytes);
+
+  const auto* weight = reinterpret_cast<const uint16_t*>(args.weight.data);
+  const auto tasks = static_cast<int>(ceil_div(n, kFeaturesPerDot));
+  context.pool.parallel_for(tasks, [&](int task, int worker) {
+    const int64_t begin = task * kFeaturesPerDot;
+    const int64_t features = std::min(kFeaturesPerDot, n - begin);
+    float* z = memory.z + worker * kMaxDotRows * kFeaturesPerDot;
+    for (int64_t row = 0; row < rows; row += kMaxDotRows) {
+      const int64_t count = std::min(kMaxDotRows, rows - row);
+      const void* x[kMaxDotRows] = {};
+      for (int64_t r = 0; r < count; ++r) x[r] = memory.x + (row + r) * memory.row_bytes;
+      kernels.dot_dense(weight + begin * k, features, k, x, static_cast<int>(count), z,
+                        kFeaturesPerDot);
+      for (int64_t r = 0; r < count; ++r)
+        finish(args, kernels, first + row + r, begin, features, z + r * kFeaturesPerDot);
+    }
+  });
+}
+
+}  // namespace
+
+int64_t linear_scratch_bytes_with(const MatmulKernels& kernels, const BackendLimits& limits,
+                                  int num_threads) {
+  const int64_t rows = std::min(limits.max_rows, kRowsPerPass);
+  const int64_t k = std::max(
+      {limits.hidden_size, limits.intermediate_size, limits.num_q_heads * limits.head_dim});
+  Scratch for_prefill, for_decode;
+  PrefillScratch(for_prefill, kernels, rows, k, num_threads);
+  DecodeScratch(for_decode, kernels, rows, k, num_threads);
+  return std::max(for_prefill.used_bytes(), for_decode.used_bytes());
+}
+
+int64_t linear_scratch_bytes(const BackendLimits& limits, Isa isa, int num_threads) {
+  return linear_scratch_bytes_with(matmul_kernels(isa), limits, num_threads);
+}
+
+void linear_with(const MatmulKernels& kernels, const LinearArgs& args, Context& context) {
+  MOXIE_CHECK(args.x.dtype == DType::kBF16, kInvalidArgument,
+              "the CPU kernels take bf16 activations, not ", name(args.x.dtype));
+  MOXIE_CHECK(args.out.dtype == DType::kBF16 || args.out.dtype == DType::kF32, kInvalidArgument,
+              "linear writes BF16 or F32, not ", name(args.out.dtype));
+  MOXIE_CHECK(!args.residual || args.residual.dtype == args.out.dtype, kInvalidArgument,
+              "the residual must have the output's dtype ", name(args.out.dtype), ", not ",
+              name(args.residual.dtype));
+  MOXIE_CHECK(args.x.cols == args.weight.k && args.out.cols == args.weight.n &&
+                  args.out.rows == args.x.rows,
+              kInvalidArgument, "linear: x [", args.x.rows, ", ", args.x.cols, "] and weight [",
+              args.weight.n, ", ", args.weight.k, "] do not make out [", args.out.rows, ", ",
+              args.out.cols, "]");
+  for (int64_t first = 0; first < args.x.rows; first += kRowsPerPass) {
+    const int64_t rows = std::min(kRowsPerPass, args.x.rows - first);
+    if (args.phase == Phase::kPrefill)
+      prefill(args, kernels, context, first, rows);
+    else
+      decode(args, kernels, context, first, rows);
+  }
+}
+
+void linear(const LinearArgs& args, Context& context) {
+  linear_with(matmul_kernels(context.isa), args, context);
+}
+
+}  // namespace moxie::cpu

@@ -1,0 +1,278 @@
+// Products in AVX2 with fused multiply-adds: everything is widened to float32.
+//
+// Work    decode: one weight row at a time; byte shuffles look up both bytes of a code's bf16.
+//         prefill: 6 features x 16 tokens in 12 accumulators.
+// Needs   AVX2, FMA
+#include <immintrin.h>
+
+#include "cpu/matmul_kernels.h"
+#include "cpu/matmul_scalar.h"
+#include "cpu/mxfp4_tables.h"
+
+namespace moxie::cpu {
+namespace {
+
+constexpr int64_t kAheadBytes = 2048;  // of prefetch
+
+int64_t padded(int64_t k) { return (k + kDepth - 1) / kDepth * kDepth; }
+
+__m256 widen_low(__m256i pairs) { return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)); }
+__m256 widen_high(__m256i pairs) {
+  return _mm256_castsi256_ps(
+      _mm256_and_si256(pairs, _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
+}
+
+// 32 weights in the order of the loop that made them.
+struct Block {
+  __m256 part[4];
+};
+
+// Element order: 0 2 .. 14, 1 3 .. 15, 16 18 .. 30, 17 19 .. 31.
+Block load_dense(const uint16_t* p) {
+  const __m256i first = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  const __m256i second = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 16));
+  return {{widen_low(first), widen_high(first), widen_low(second), widen_high(second)}};
+}
+
+// Even codes in the lower half, odd ones in the upper half, 16 each; bytes become 16-bit bf16 by
+// interleaving. Element order: kMxfp4Order.
+constexpr uint8_t kMxfp4Order[32] = {0,  4,  8,  12, 1,  5,  9,  13, 2,  6,  10,
+                                     14, 3,  7,  11, 15, 16, 20, 24, 28, 17, 21,
+                                     25, 29, 18, 22, 26, 30, 19, 23, 27, 31};
+Block decode(const uint8_t* codes, uint8_t scale) {
+  const __m128i pairs = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes));
+  const __m256i index =
+      _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(pairs, 4), pairs), _mm256_set1_epi8(15));
+  const auto* table = reinterpret_cast<const __m128i*>(kMxfp4Bytes.bytes[scale]);
+  const __m256i low =
+      _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_load_si128(table)), index);
+  const __m256i high =
+      _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_load_si128(table + 1)), index);
+  const __m256i first = _mm256_unpacklo_epi8(low, high);
+  const __m256i second = _mm256_unpackhi_epi8(low, high);
+  return {{widen_low(first), widen_high(first), widen_low(second), widen_high(second)}};
+}
+
+float widen(uint16_t bits) { return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16); }
+
+void prepare_dense(const uint16_t* x, int64_t k, void* out) {
+  float* values = static_cast<float*>(out);
+  for (int64_t i = 0; i < padded(k); i += 16)
+    for (int j = 0; j < 8; ++j)
+      for (int odd = 0; odd < 2; ++odd) {
+        const int64_t from = i + 2 * j + odd;
+        values[i + 8 * odd + j] = from < k ? widen(x[from]) : 0.0f;
+      }
+}
+
+void prepare_mxfp4(const uint16_t* x, int64_t k, void* out) {
+  float* values = static_cast<float*>(out);
+  for (int64_t i = 0; i < k; i += 32)
+    for (int j = 0; j < 32; ++j) values[i + j] = widen(x[i + kMxfp4Order[j]]);
+}
+
+template <int kRows>
+struct Sums {
+  // Up to two rows keep four sums each, more only two: there are sixteen registers. Which of them
+  // takes what must not depend on the number of rows, so the order is that of two everywhere.
+  __m256 chains[kRows][2];
+
+  void clear() {
+    for (int r = 0; r < kRows; ++r) chains[r][0] = chains[r][1] = _mm256_setzero_ps();
+  }
+  void add(const Block& w, const float* const* x, int64_t at) {
+    for (int i = 0; i < 4; ++i)
+      for (int r = 0; r < kRows; ++r)
+        chains[r][i % 2] =
+            _mm256_fmadd_ps(w.part[i], _mm256_load_ps(x[r] + at + 8 * i), chains[r][i % 2]);
+  }
+  float total(int r) const {
+    const __m256 sum = _mm256_add_ps(chains[r][0], chains[r][1]);
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps(sum, 1));
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+  }
+};
+
+template <int kRows>
+void dot_dense_rows(const uint16_t* weight, int64_t n, int64_t k, const void* const* x, float* z,
+                    int64_t z_stride) {
+  const float* rows[kRows];
+  for (int r = 0; r < kRows; ++r) rows[r] = static_cast<const float*>(x[r]);
+  for (int64_t f = 0; f < n; ++f) {
+    const uint16_t* w = weight + f * k;
+    Sums<kRows> sums;
+    sums.clear();
+    int64_t i = 0;
+    for (; i + 32 <= k; i += 32) {
+      _mm_prefetch(reinterpret_cast<const char*>(w + i) + kAheadBytes, _MM_HINT_T0);
+      sums.add(load_dense(w + i), rows, i);
+    }
+    if (i < k) {
+      uint16_t last[32] = {};
+      __builtin_memcpy(last, w + i, static_cast<size_t>(k - i) * 2);
+      sums.add(load_dense(last), rows, i);
+    }
+    for (int r = 0; r < kRows; ++r) z[r * z_stride + f] = sums.total(r);
+  }
+}
+
+template <int kRows>
+void dot_mxfp4_rows(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k,
+                    const void* const* x, float* z, int64_t z_stride) {
+  const float* rows[kRows];
+  for (int r = 0; r < kRows; ++r) rows[r] = static_cast<const float*>(x[r]);
+  const int64_t blocks = k / 32;
+  for (int64_t f = 0; f < n; ++f) {
+    const uint8_t* row_codes = codes + f * blocks * 16;
+    const uint8_t* row_scales = scales + f * blocks;
+    Sums<kRows> sums;
+    sums.clear();
+    for (int64_t b = 0; b < blocks; ++b) {
+      if (b % 4 == 0)
+        _mm_prefetch(reinterpret_cast<const char*>(row_codes + b * 16) + kAheadBytes, _MM_HINT_T0);
+      sums.add(decode(row_codes + b * 16, row_scales[b]), rows, b * 32);
+    }
+    for (int r = 0; r < kRows; ++r) z[r * z_stride + f] = sums.total(r);
+  }
+}
+
+void dot_dense(const uint16_t* weight, int64_t n, int64_t k, const void* const* x, int rows,
+               float* z, int64_t z_stride) {
+  switch (rows) {
+    case 1:
+      return dot_dense_rows<1>(weight, n, k, x, z, z_stride);
+    case 2:
+      return dot_dense_rows<2>(weight, n, k, x, z, z_stride);
+    case 3:
+      return dot_dense_rows<3>(weight, n, k, x, z, z_stride);
+    default:
+      return dot_dense_rows<4>(weight, n, k, x, z, z_stride);
+  }
+}
+
+void dot_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k,
+               const void* const* x, int rows, float* z, int64_t z_stride) {
+  switch (rows) {
+    case 1:
+      return dot_mxfp4_rows<1>(codes, scales, n, k, x, z, z_stride);
+    case 2:
+      return dot_mxfp4_rows<2>(codes, scales, n, k, x, z, z_stride);
+    case 3:
+      return dot_mxfp4_rows<3>(codes, scales, n, k, x, z, z_stride);
+    default:
+      return dot_mxfp4_rows<4>(codes, scales, n, k, x, z, z_stride);
+  }
+}
+
+void panel_dense(const uint16_t* weight, int64_t stride, int64_t features, int64_t k, void* panel,
+                 int64_t panel_stride) {
+  for (int64_t f = 0; f < features; ++f) {
+    const uint16_t* row = weight + f * stride;
+    float* out = static_cast<float*>(panel) + f * panel_stride;
+    int64_t i = 0;
+    for (; i + 8 <= k; i += 8) {
+      const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + i));
+      _mm256_storeu_ps(out + i, widen_low(_mm256_cvtepu16_epi32(x)));
+    }
+    for (; i < k; ++i) out[i] = widen(row[i]);
+    for (; i < padded(k); ++i) out[i] = 0;
+  }
+}
+
+// Like decode(), in the elements' own order.
+void decode_in_order(const uint8_t* codes, uint8_t scale, float* out) {
+  const __m128i pairs = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes));
+  const __m128i even = _mm_and_si128(pairs, _mm_set1_epi8(15));
+  const __m128i odd = _mm_and_si128(_mm_srli_epi16(pairs, 4), _mm_set1_epi8(15));
+  const auto* table = reinterpret_cast<const __m128i*>(kMxfp4Bytes.bytes[scale]);
+  for (int half = 0; half < 2; ++half) {
+    const __m128i index = half == 0 ? _mm_unpacklo_epi8(even, odd) : _mm_unpackhi_epi8(even, odd);
+    const __m128i low = _mm_shuffle_epi8(_mm_load_si128(table), index);
+    const __m128i high = _mm_shuffle_epi8(_mm_load_si128(table + 1), index);
+    _mm256_storeu_ps(out + half * 16,
+                     widen_low(_mm256_cvtepu16_epi32(_mm_unpacklo_epi8(low, high))));
+    _mm256_storeu_ps(out + half * 16 + 8,
+                     widen_low(_mm256_cvtepu16_epi32(_mm_unpackhi_epi8(low, high))));
+  }
+}
+
+void panel_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t block_stride,
+                 int64_t features, int64_t k, void* panel, int64_t panel_stride) {
+  for (int64_t f = 0; f < features; ++f) {
+    float* out = static_cast<float*>(panel) + f * panel_stride;
+    const uint8_t* row_codes = codes + f * block_stride * 16;
+    const uint8_t* row_scales = scales + f * block_stride;
+    for (int64_t b = 0; b < k / 32; ++b)
+      decode_in_order(row_codes + b * 16, row_scales[b], out + b * 32);
+  }
+}
+
+constexpr int kTile = 6;
+
+// kTile features x 16 tokens: even elements of the reduction first, then odd ones, pair by pair.
+void multiply_tile(const float* a, int64_t a_stride, const uint32_t* x, int64_t depth, float* sums,
+                   bool first) {
+  __m256 acc[kTile][2];
+  for (int f = 0; f < kTile; ++f)
+    for (int v = 0; v < 2; ++v)
+      acc[f][v] = first ? _mm256_setzero_ps() : _mm256_load_ps(sums + f * kGroup + 8 * v);
+  for (int64_t p = 0; p < depth / 2; ++p) {
+    const auto* pairs = reinterpret_cast<const __m256i*>(x + p * kGroup);
+    {
+      const __m256 t0 = widen_low(_mm256_load_si256(pairs));
+      const __m256 t1 = widen_low(_mm256_load_si256(pairs + 1));
+      for (int f = 0; f < kTile; ++f) {
+        const __m256 w = _mm256_broadcast_ss(a + f * a_stride + 2 * p);
+        acc[f][0] = _mm256_fmadd_ps(w, t0, acc[f][0]);
+        acc[f][1] = _mm256_fmadd_ps(w, t1, acc[f][1]);
+      }
+    }
+    const __m256 t0 = widen_high(_mm256_load_si256(pairs));
+    const __m256 t1 = widen_high(_mm256_load_si256(pairs + 1));
+    for (int f = 0; f < kTile; ++f) {
+      const __m256 w = _mm256_broadcast_ss(a + f * a_stride + 2 * p + 1);
+      acc[f][0] = _mm256_fmadd_ps(w, t0, acc[f][0]);
+      acc[f][1] = _mm256_fmadd_ps(w, t1, acc[f][1]);
+    }
+  }
+  for (int f = 0; f < kTile; ++f)
+    for (int v = 0; v < 2; ++v) _mm256_store_ps(sums + f * kGroup + 8 * v, acc[f][v]);
+}
+
+void multiply(const void* panel, int64_t panel_stride, int64_t features, const uint32_t* x,
+              int64_t x_stride, int64_t groups, int64_t depth, float* sums, bool first) {
+  for (int64_t g = 0; g < groups; ++g)
+    for (int64_t f = 0; f < features; f += kTile)
+      multiply_tile(static_cast<const float*>(panel) + f * panel_stride, panel_stride,
+                    x + g * x_stride, depth, sums + (g * features + f) * kGroup, first);
+}
+
+}  // namespace
+
+const MatmulKernels& matmul_kernels_avx2() {
+  static constexpr MatmulKernels kKernels = {.name = "avx2",
+                                             .x_element_bytes = 4,
+                                             .prepare_dense = prepare_dense,
+                                             .prepare_mxfp4 = prepare_mxfp4,
+                                             .dot_dense = dot_dense,
+                                             .dot_mxfp4 = dot_mxfp4,
+                                             .panel_element_bytes = 4,
+                                             .feature_tile = kTile,
+                                             .features_per_task = 96,
+                                             .k_chunk = 288,
+                                             .dense_in_place = false,
+                                             .pack_group = pack_group_scalar,
+                                             .panel_dense = panel_dense,
+                                             .panel_mxfp4 = panel_mxfp4,
+                                             .multiply = multiply,
+                                             .transpose = transpose_scalar,
+                                             .finish_bf16 = finish_bf16_scalar,
+                                             .finish_f32 = finish_f32_scalar,
+                                             .swiglu = swiglu_row_scalar,
+                                             .swiglu_pairs = swiglu_pairs_scalar,
+                                             .combine = combine_scalar};
+  return kKernels;
+}
+
+}  // namespace moxie::cpu

@@ -1,0 +1,247 @@
+// Products in AVX-512 without bf16 instructions: everything is widened to float32.
+//
+// Work    decode: one weight row at a time; a block's 32 codes become two vectors (even and odd
+//         elements) by one lookup each. prefill: 8 features x 32 tokens in 16 accumulators.
+// Order   decode keeps kChains pairs of vectors in turn; prefill adds k after k.
+// Needs   AVX-512 F, BW, DQ, VL
+#include "cpu/matmul_avx512.h"
+
+#include <immintrin.h>
+
+#include "cpu/matmul_kernels.h"
+#include "cpu/mxfp4_tables.h"
+
+namespace moxie::cpu {
+namespace {
+
+constexpr int kChains = 2;             // independent sums per row, for each of even and odd
+constexpr int64_t kAheadBytes = 2048;  // of prefetch
+
+__mmask32 lanes_32(int64_t count) { return count >= 32 ? 0xffffffffu : (1u << count) - 1u; }
+
+// Elements 0 2 .. 30 and 1 3 .. 31 of 32 bf16 numbers.
+__m512 even_of(__m512i x) { return _mm512_castsi512_ps(_mm512_slli_epi32(x, 16)); }
+__m512 odd_of(__m512i x) {
+  return _mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
+}
+
+struct Block {
+  __m512 even, odd;
+};
+
+Block decode(const uint8_t* codes, uint8_t scale) {
+  const __m512i pairs =
+      _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
+  const __m512 table = _mm512_load_ps(kMxfp4Float.values[scale]);
+  return {_mm512_permutexvar_ps(pairs, table),
+          _mm512_permutexvar_ps(_mm512_srli_epi32(pairs, 4), table)};
+}
+
+Block load_dense(const uint16_t* p, __mmask32 mask) {
+  const __m512i x = _mm512_maskz_loadu_epi16(mask, p);
+  return {even_of(x), odd_of(x)};
+}
+
+// Each 32 elements as 16 even ones, then 16 odd ones.
+void prepare(const uint16_t* x, int64_t k, void* out) {
+  float* values = static_cast<float*>(out);
+  for (int64_t i = 0; i < k; i += kDepth) {
+    const Block block = load_dense(x + i, lanes_32(k - i));
+    _mm512_store_ps(values + i, block.even);
+    _mm512_store_ps(values + i + 16, block.odd);
+  }
+}
+
+template <int kRows>
+struct Sums {
+  __m512 even[kRows][kChains], odd[kRows][kChains];
+
+  void clear() {
+    for (int r = 0; r < kRows; ++r)
+      for (int c = 0; c < kChains; ++c) even[r][c] = odd[r][c] = _mm512_setzero_ps();
+  }
+  void add(int chain, const Block& w, const float* const* x, int64_t at) {
+    for (int r = 0; r < kRows; ++r) {
+      even[r][chain] = _mm512_fmadd_ps(w.even, _mm512_load_ps(x[r] + at), even[r][chain]);
+      odd[r][chain] = _mm512_fmadd_ps(w.odd, _mm512_load_ps(x[r] + at + 16), odd[r][chain]);
+    }
+  }
+  float total(int r) const {
+    return _mm512_reduce_add_ps(
+        _mm512_add_ps(_mm512_add_ps(even[r][0], odd[r][0]), _mm512_add_ps(even[r][1], odd[r][1])));
+  }
+};
+
+template <int kRows>
+void dot_dense_rows(const uint16_t* weight, int64_t n, int64_t k, const void* const* x, float* z,
+                    int64_t z_stride) {
+  const float* rows[kRows];
+  for (int r = 0; r < kRows; ++r) rows[r] = static_cast<const float*>(x[r]);
+  for (int64_t f = 0; f < n; ++f) {
+    const uint16_t* w = weight + f * k;
+    Sums<kRows> sums;
+    sums.clear();
+    int64_t i = 0;
+    for (; i + 64 <= k; i += 64) {
+      _mm_prefetch(reinterpret_cast<const char*>(w + i) + kAheadBytes, _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(w + i) + kAheadBytes + 64, _MM_HINT_T0);
+      sums.add(0, load_dense(w + i, lanes_32(32)), rows, i);
+      sums.add(1, load_dense(w + i + 32, lanes_32(32)), rows, i + 32);
+    }
+    for (; i < k; i += 32) sums.add(0, load_dense(w + i, lanes_32(k - i)), rows, i);
+    for (int r = 0; r < kRows; ++r) z[r * z_stride + f] = sums.total(r);
+  }
+}
+
+template <int kRows>
+void dot_mxfp4_rows(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k,
+                    const void* const* x, float* z, int64_t z_stride) {
+  const float* rows[kRows];
+  for (int r = 0; r < kRows; ++r) rows[r] = static_cast<const float*>(x[r]);
+  const int64_t blocks = k / 32;
+  for (int64_t f = 0; f < n; ++f) {
+    const uint8_t* row_codes = codes + f * blocks * 16;
+    const uint8_t* row_scales = scales + f * blocks;
+    Sums<kRows> sums;
+    sums.clear();
+    int64_t b = 0;
+    for (; b + 4 <= blocks; b += 4) {
+      _mm_prefetch(reinterpret_cast<const char*>(row_codes + b * 16) + kAheadBytes, _MM_HINT_T0);
+      for (int i = 0; i < 4; ++i)
+        sums.add(i % kChains, decode(row_codes + (b + i) * 16, row_scales[b + i]), rows,
+                 (b + i) * 32);
+    }
+    for (; b < blocks; ++b) sums.add(0, decode(row_codes + b * 16, row_scales[b]), rows, b * 32);
+    for (int r = 0; r < kRows; ++r) z[r * z_stride + f] = sums.total(r);
+  }
+}
+
+void dot_dense(const uint16_t* weight, int64_t n, int64_t k, const void* const* x, int rows,
+               float* z, int64_t z_stride) {
+  switch (rows) {
+    case 1:
+      return dot_dense_rows<1>(weight, n, k, x, z, z_stride);
+    case 2:
+      return dot_dense_rows<2>(weight, n, k, x, z, z_stride);
+    case 3:
+      return dot_dense_rows<3>(weight, n, k, x, z, z_stride);
+    default:
+      return dot_dense_rows<4>(weight, n, k, x, z, z_stride);
+  }
+}
+
+void dot_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k,
+               const void* const* x, int rows, float* z, int64_t z_stride) {
+  switch (rows) {
+    case 1:
+      return dot_mxfp4_rows<1>(codes, scales, n, k, x, z, z_stride);
+    case 2:
+      return dot_mxfp4_rows<2>(codes, scales, n, k, x, z, z_stride);
+    case 3:
+      return dot_mxfp4_rows<3>(codes, scales, n, k, x, z, z_stride);
+    default:
+      return dot_mxfp4_rows<4>(codes, scales, n, k, x, z, z_stride);
+  }
+}
+
+void store_in_order(const Block& block, float* out) {
+  const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+  _mm512_storeu_ps(out, _mm512_permutex2var_ps(block.even, low, block.odd));
+  _mm512_storeu_ps(out + 16, _mm512_permutex2var_ps(block.even, high, block.odd));
+}
+
+void panel_dense(const uint16_t* weight, int64_t stride, int64_t features, int64_t k, void* panel,
+                 int64_t panel_stride) {
+  for (int64_t f = 0; f < features; ++f) {
+    float* out = static_cast<float*>(panel) + f * panel_stride;
+    for (int64_t i = 0; i < k; i += kDepth)
+      store_in_order(load_dense(weight + f * stride + i, lanes_32(k - i)), out + i);
+  }
+}
+
+void panel_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t block_stride,
+                 int64_t features, int64_t k, void* panel, int64_t panel_stride) {
+  for (int64_t f = 0; f < features; ++f) {
+    float* out = static_cast<float*>(panel) + f * panel_stride;
+    const uint8_t* row_codes = codes + f * block_stride * 16;
+    const uint8_t* row_scales = scales + f * block_stride;
+    for (int64_t b = 0; b < k / 32; ++b)
+      store_in_order(decode(row_codes + b * 16, row_scales[b]), out + b * 32);
+  }
+}
+
+constexpr int kTile = 8;
+
+// kTile features x kVectors groups of 16 tokens.
+template <int kVectors>
+void multiply_tile(const float* a, int64_t a_stride, const uint32_t* x, int64_t x_stride,
+                   int64_t depth, float* sums, int64_t sums_stride, bool first) {
+  __m512 acc[kTile][kVectors];
+  for (int f = 0; f < kTile; ++f)
+    for (int v = 0; v < kVectors; ++v)
+      acc[f][v] = first ? _mm512_setzero_ps() : _mm512_load_ps(sums + v * sums_stride + f * kGroup);
+  for (int64_t p = 0; p < depth / 2; ++p) {
+    __m512 even[kVectors], odd[kVectors];
+    for (int v = 0; v < kVectors; ++v) {
+      const __m512i pairs = _mm512_load_si512(x + v * x_stride + p * kGroup);
+      even[v] = even_of(pairs);
+      odd[v] = odd_of(pairs);
+    }
+    for (int f = 0; f < kTile; ++f) {
+      const __m512 w0 = _mm512_set1_ps(a[f * a_stride + 2 * p]);
+      const __m512 w1 = _mm512_set1_ps(a[f * a_stride + 2 * p + 1]);
+      for (int v = 0; v < kVectors; ++v) {
+        acc[f][v] = _mm512_fmadd_ps(w0, even[v], acc[f][v]);
+        acc[f][v] = _mm512_fmadd_ps(w1, odd[v], acc[f][v]);
+      }
+    }
+  }
+  for (int f = 0; f < kTile; ++f)
+    for (int v = 0; v < kVectors; ++v)
+      _mm512_store_ps(sums + v * sums_stride + f * kGroup, acc[f][v]);
+}
+
+void multiply(const void* panel, int64_t panel_stride, int64_t features, const uint32_t* x,
+              int64_t x_stride, int64_t groups, int64_t depth, float* sums, bool first) {
+  const int64_t sums_stride = features * kGroup;
+  for (int64_t g = 0; g < groups; g += 2) {
+    for (int64_t f = 0; f < features; f += kTile) {
+      const float* a = static_cast<const float*>(panel) + f * panel_stride;
+      float* c = sums + g * sums_stride + f * kGroup;
+      if (g + 2 <= groups)
+        multiply_tile<2>(a, panel_stride, x + g * x_stride, x_stride, depth, c, sums_stride, first);
+      else
+        multiply_tile<1>(a, panel_stride, x + g * x_stride, x_stride, depth, c, sums_stride, first);
+    }
+  }
+}
+
+}  // namespace
+
+const MatmulKernels& matmul_kernels_avx512() {
+  static constexpr MatmulKernels kKernels = {.name = "avx512",
+                                             .x_element_bytes = 4,
+                                             .prepare_dense = prepare,
+                                             .prepare_mxfp4 = prepare,
+                                             .dot_dense = dot_dense,
+                                             .dot_mxfp4 = dot_mxfp4,
+                                             .panel_element_bytes = 4,
+                                             .feature_tile = kTile,
+                                             .features_per_task = 64,
+                                             .k_chunk = 288,
+                                             .dense_in_place = false,
+                                             .pack_group = pack_group_avx512,
+                                             .panel_dense = panel_dense,
+                                             .panel_mxfp4 = panel_mxfp4,
+                                             .multiply = multiply,
+                                             .transpose = transpose_avx512,
+                                             .finish_bf16 = finish_bf16_avx512,
+                                             .finish_f32 = finish_f32_avx512,
+                                             .swiglu = swiglu_row_avx512,
+                                             .swiglu_pairs = swiglu_pairs_avx512,
+                                             .combine = combine_avx512};
+  return kKernels;
+}
+
+}  // namespace moxie::cpu

@@ -1,0 +1,222 @@
+// Products in AVX-512 BF16: VDPBF16PS adds the products of 16 pairs to 16 float32 sums.
+//
+// Work    decode: one weight row at a time, kChains sums in turn; a block's 32 codes become one
+//         vector of bf16 by one lookup in the table of its scale. prefill: 8 features x 48 tokens
+//         in 24 accumulators, pairs of weights broadcast against pairs of 16 tokens.
+// Needs   AVX-512 F, BW, DQ, VL, BF16
+#include "cpu/matmul_avx512_bf16.h"
+
+#include <immintrin.h>
+
+#include "cpu/matmul_avx512.h"
+#include "cpu/matmul_kernels.h"
+#include "cpu/mxfp4_tables.h"
+
+namespace moxie::cpu {
+namespace {
+
+constexpr int kChains = 4;
+constexpr int64_t kAheadBytes = 2048;  // of prefetch
+
+__mmask32 lanes_32(int64_t count) { return count >= 32 ? 0xffffffffu : (1u << count) - 1u; }
+
+// A byte of two codes becomes 32 bits; copied 12 bits higher, its upper code begins the upper 16
+// bits, and the lookup ignores everything above the lowest five bits of each 16.
+__m512i decode(const uint8_t* codes, uint8_t scale) {
+  const __m512i pairs =
+      _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
+  const __m512i index = _mm512_or_si512(pairs, _mm512_slli_epi32(pairs, 12));
+  return _mm512_permutexvar_epi16(index, _mm512_load_si512(kMxfp4Bf16.bits[scale]));
+}
+
+__m512 dot_pairs(__m512 sums, __m512i a, __m512i b) {
+  return _mm512_dpbf16_ps(sums, (__m512bh)a, (__m512bh)b);
+}
+
+template <int kRows>
+struct Sums {
+  __m512 chains[kRows][kChains];
+
+  void clear() {
+    for (int r = 0; r < kRows; ++r)
+      for (int c = 0; c < kChains; ++c) chains[r][c] = _mm512_setzero_ps();
+  }
+  void add(int chain, __m512i w, const uint16_t* const* x, int64_t at) {
+    for (int r = 0; r < kRows; ++r)
+      chains[r][chain] = dot_pairs(chains[r][chain], w, _mm512_load_si512(x[r] + at));
+  }
+  float total(int r) const {
+    return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(chains[r][0], chains[r][1]),
+                                              _mm512_add_ps(chains[r][2], chains[r][3])));
+  }
+};
+
+template <int kRows>
+void dot_dense_rows(const uint16_t* weight, int64_t n, int64_t k, const void* const* x, float* z,
+                    int64_t z_stride) {
+  const uint16_t* rows[kRows];
+  for (int r = 0; r < kRows; ++r) rows[r] = static_cast<const uint16_t*>(x[r]);
+  for (int64_t f = 0; f < n; ++f) {
+    const uint16_t* w = weight + f * k;
+    Sums<kRows> sums;
+    sums.clear();
+    int64_t i = 0;
+    for (; i + 32 * kChains <= k; i += 32 * kChains) {
+      for (int c = 0; c < kChains; ++c) {
+        const uint16_t* at = w + i + 32 * c;
+        _mm_prefetch(reinterpret_cast<const char*>(at) + kAheadBytes, _MM_HINT_T0);
+        sums.add(c, _mm512_loadu_si512(at), rows, i + 32 * c);
+      }
+    }
+    for (; i < k; i += 32) sums.add(0, _mm512_maskz_loadu_epi16(lanes_32(k - i), w + i), rows, i);
+    for (int r = 0; r < kRows; ++r) z[r * z_stride + f] = sums.total(r);
+  }
+}
+
+template <int kRows>
+void dot_mxfp4_rows(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k,
+                    const void* const* x, float* z, int64_t z_stride) {
+  const uint16_t* rows[kRows];
+  for (int r = 0; r < kRows; ++r) rows[r] = static_cast<const uint16_t*>(x[r]);
+  const int64_t blocks = k / 32;
+  for (int64_t f = 0; f < n; ++f) {
+    const uint8_t* row_codes = codes + f * blocks * 16;
+    const uint8_t* row_scales = scales + f * blocks;
+    Sums<kRows> sums;
+    sums.clear();
+    int64_t b = 0;
+    for (; b + kChains <= blocks; b += kChains) {
+      _mm_prefetch(reinterpret_cast<const char*>(row_codes + b * 16) + kAheadBytes, _MM_HINT_T0);
+      for (int c = 0; c < kChains; ++c)
+        sums.add(c, decode(row_codes + (b + c) * 16, row_scales[b + c]), rows, (b + c) * 32);
+    }
+    for (; b < blocks; ++b) sums.add(0, decode(row_codes + b * 16, row_scales[b]), rows, b * 32);
+    for (int r = 0; r < kRows; ++r) z[r * z_stride + f] = sums.total(r);
+  }
+}
+
+constexpr int kTile = 8;
+
+// kTile features x kVectors groups of 16 tokens.
+template <int kVectors>
+void multiply_tile(const uint16_t* a, int64_t a_stride, const uint32_t* x, int64_t x_stride,
+                   int64_t depth, float* sums, int64_t sums_stride, bool first) {
+  __m512 acc[kTile][kVectors];
+  for (int f = 0; f < kTile; ++f)
+    for (int v = 0; v < kVectors; ++v)
+      acc[f][v] = first ? _mm512_setzero_ps() : _mm512_load_ps(sums + v * sums_stride + f * kGroup);
+  for (int64_t p = 0; p < depth / 2; ++p) {
+    __m512i pairs[kVectors];
+    for (int v = 0; v < kVectors; ++v) pairs[v] = _mm512_load_si512(x + v * x_stride + p * kGroup);
+    for (int f = 0; f < kTile; ++f) {
+      int32_t weights;
+      __builtin_memcpy(&weights, a + f * a_stride + 2 * p, sizeof(weights));
+      const __m512i w = _mm512_set1_epi32(weights);
+      for (int v = 0; v < kVectors; ++v) acc[f][v] = dot_pairs(acc[f][v], w, pairs[v]);
+    }
+  }
+  for (int f = 0; f < kTile; ++f)
+    for (int v = 0; v < kVectors; ++v)
+      _mm512_store_ps(sums + v * sums_stride + f * kGroup, acc[f][v]);
+}
+
+void multiply(const void* panel, int64_t panel_stride, int64_t features, const uint32_t* x,
+              int64_t x_stride, int64_t groups, int64_t depth, float* sums, bool first) {
+  const int64_t sums_stride = features * kGroup;
+  for (int64_t g = 0; g < groups;) {
+    // Four groups as 2 + 2: one alone would leave the multiplier waiting.
+    const int64_t left = groups - g;
+    const int64_t vectors = left == 1 ? 1 : left == 2 || left == 4 ? 2 : 3;
+    const auto tile = vectors == 3   ? multiply_tile<3>
+                      : vectors == 2 ? multiply_tile<2>
+                                     : multiply_tile<1>;
+    for (int64_t f = 0; f < features; f += kTile)
+      tile(static_cast<const uint16_t*>(panel) + f * panel_stride, panel_stride, x + g * x_stride,
+           x_stride, depth, sums + g * sums_stride + f * kGroup, sums_stride, first);
+    g += vectors;
+  }
+}
+
+}  // namespace
+
+void prepare_avx512_bf16(const uint16_t* x, int64_t k, void* out) {
+  for (int64_t i = 0; i < k; i += kDepth)
+    _mm512_store_si512(static_cast<uint16_t*>(out) + i,
+                       _mm512_maskz_loadu_epi16(lanes_32(k - i), x + i));
+}
+
+void dot_dense_avx512_bf16(const uint16_t* weight, int64_t n, int64_t k, const void* const* x,
+                           int rows, float* z, int64_t z_stride) {
+  switch (rows) {
+    case 1:
+      return dot_dense_rows<1>(weight, n, k, x, z, z_stride);
+    case 2:
+      return dot_dense_rows<2>(weight, n, k, x, z, z_stride);
+    case 3:
+      return dot_dense_rows<3>(weight, n, k, x, z, z_stride);
+    default:
+      return dot_dense_rows<4>(weight, n, k, x, z, z_stride);
+  }
+}
+
+void dot_mxfp4_avx512_bf16(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k,
+                           const void* const* x, int rows, float* z, int64_t z_stride) {
+  switch (rows) {
+    case 1:
+      return dot_mxfp4_rows<1>(codes, scales, n, k, x, z, z_stride);
+    case 2:
+      return dot_mxfp4_rows<2>(codes, scales, n, k, x, z, z_stride);
+    case 3:
+      return dot_mxfp4_rows<3>(codes, scales, n, k, x, z, z_stride);
+    default:
+      return dot_mxfp4_rows<4>(codes, scales, n, k, x, z, z_stride);
+  }
+}
+
+void panel_dense_avx512_bf16(const uint16_t* weight, int64_t stride, int64_t features, int64_t k,
+                             void* panel, int64_t panel_stride) {
+  for (int64_t f = 0; f < features; ++f) {
+    uint16_t* out = static_cast<uint16_t*>(panel) + f * panel_stride;
+    for (int64_t i = 0; i < k; i += kDepth)
+      _mm512_storeu_si512(out + i,
+                          _mm512_maskz_loadu_epi16(lanes_32(k - i), weight + f * stride + i));
+  }
+}
+
+void panel_mxfp4_avx512_bf16(const uint8_t* codes, const uint8_t* scales, int64_t block_stride,
+                             int64_t features, int64_t k, void* panel, int64_t panel_stride) {
+  for (int64_t f = 0; f < features; ++f) {
+    uint16_t* out = static_cast<uint16_t*>(panel) + f * panel_stride;
+    const uint8_t* row_codes = codes + f * block_stride * 16;
+    const uint8_t* row_scales = scales + f * block_stride;
+    for (int64_t b = 0; b < k / 32; ++b)
+      _mm512_storeu_si512(out + b * 32, decode(row_codes + b * 16, row_scales[b]));
+  }
+}
+
+const MatmulKernels& matmul_kernels_avx512_bf16() {
+  static constexpr MatmulKernels kKernels = {.name = "avx512_bf16",
+                                             .x_element_bytes = 2,
+                                             .prepare_dense = prepare_avx512_bf16,
+                                             .prepare_mxfp4 = prepare_avx512_bf16,
+                                             .dot_dense = dot_dense_avx512_bf16,
+                                             .dot_mxfp4 = dot_mxfp4_avx512_bf16,
+                                             .panel_element_bytes = 2,
+                                             .feature_tile = kTile,
+                                             .features_per_task = 64,
+                                             .k_chunk = 288,
+                                             .dense_in_place = false,
+                                             .pack_group = pack_group_avx512,
+                                             .panel_dense = panel_dense_avx512_bf16,
+                                             .panel_mxfp4 = panel_mxfp4_avx512_bf16,
+                                             .multiply = multiply,
+                                             .transpose = transpose_avx512,
+                                             .finish_bf16 = finish_bf16_avx512,
+                                             .finish_f32 = finish_f32_avx512,
+                                             .swiglu = swiglu_row_avx512,
+                                             .swiglu_pairs = swiglu_pairs_avx512,
+                                             .combine = combine_avx512};
+  return kKernels;
+}
+
+}  // namespace moxie::cpu

@@ -1,0 +1,29 @@
+#include "cpu/matmul_kernels.h"
+
+#include <numeric>
+
+#include "cpu/matmul_prefill.h"
+#include "cpu/scratch.h"
+
+namespace moxie::cpu {
+
+int64_t feature_padding(const MatmulKernels& kernels) {
+  return std::lcm(kernels.feature_tile, int64_t{16});
+}
+
+PanelScratch::PanelScratch(Scratch& scratch, const MatmulKernels& kernels, int num_threads)
+    : panel_bytes_(kernels.features_per_task * kernels.k_chunk * kernels.panel_element_bytes),
+      sums_count_(kernels.features_per_task * kMaxTaskGroups * kGroup),
+      rows_count_(kernels.features_per_task * kGroup),
+      panels_(scratch.take<uint8_t>(panel_bytes_ * num_threads)),
+      sums_(scratch.take<float>(sums_count_ * num_threads)),
+      rows_(scratch.take<float>(rows_count_ * num_threads)) {}
+
+int64_t groups_per_task(int64_t groups, int64_t feature_chunks, int num_threads) {
+  int64_t per_task = kMaxTaskGroups;
+  while (per_task > 4 && feature_chunks * ceil_div(groups, per_task) < 4 * num_threads)
+    per_task /= 2;
+  return per_task;
+}
+
+}  // namespace moxie::cpu
