@@ -37,6 +37,13 @@ void append(const json::Value& value, const std::string& indent, std::string& ou
   }
 }
 
+json::Object published_quantization() {
+  return {{"modules_to_not_convert",
+           json::Array{"model.layers.*.self_attn", "model.layers.*.mlp.router",
+                       "model.embed_tokens", "lm_head"}},
+          {"quant_method", "mxfp4"}};
+}
+
 }  // namespace
 
 std::string pretty_json(const json::Value& value) {
@@ -47,18 +54,29 @@ std::string pretty_json(const json::Value& value) {
 
 std::string with_quantization(std::string_view config_text, std::string_view source,
                               bool quantized) {
-  json::Value config = json::parse(config_text, source);
-  json::Object& object = config.as_object();
-  object.erase("quantization_config");
-  for (const char* key : {"dtype", "torch_dtype"})
-    if (object.contains(key)) object[key] = "bfloat16";
-  if (quantized) {
-    object["quantization_config"] =
-        json::Object{{"modules_to_not_convert",
-                      json::Array{"model.layers.*.self_attn", "model.layers.*.mlp.router",
-                                  "model.embed_tokens", "lm_head"}},
-                     {"quant_method", "mxfp4"}};
+  const json::Value parsed = json::parse(config_text, source);
+  constexpr std::string_view kKey = "quantization_config";
+  bool missing = quantized;
+  json::Object config;
+  const auto add_if_missing = [&] {
+    if (missing) config[kKey] = published_quantization();
+    missing = false;
+  };
+  for (const auto& [key, value] : json::as_object(parsed, source)) {
+    if (key == kKey) {
+      // One that says mxfp4 may say more, which stays.
+      const json::Object* old = value.if_object();
+      const json::Value* method = old != nullptr ? json::find(*old, "quant_method") : nullptr;
+      if (!quantized || method == nullptr || *method != "mxfp4") continue;
+      config[kKey] = value;
+      missing = false;
+      continue;
+    }
+    if (key > kKey) add_if_missing();  // these files are sorted
+    const bool is_dtype = key == "dtype" || key == "torch_dtype";
+    config[key] = is_dtype && value.is_string() ? json::Value("bfloat16") : value;
   }
+  add_if_missing();
   return pretty_json(config);
 }
 
