@@ -141,6 +141,7 @@ int run_program(int argc, char** argv) {
   add_tokenize(app);
   add_quantize(app);
   add_convert(app);
+  add_synth(app);
   add_completion(app);
 
   try {
