@@ -202,7 +202,8 @@ TEST(SafetensorsHeader, HostileRow05TheSameNameTwice) {
   EXPECT_SAYS(refused("{" + tensor + R"(,"\u0078":{}})", 4), "duplicate");
 }
 
-// ---- row 6: dtypes nobody knows (the model's own: weights_test.cc) ------------------------------
+// ---- row 6: dtypes nobody knows (which dtype each of the model's tensors has: src/model)
+// ------------------------------
 
 TEST(SafetensorsHeader, HostileRow06UnknownOrMissingDtype) {
   EXPECT_SAYS(refused(one_tensor("F4", "[4]", "[0,2]"), 2), "dtype \"F4\"");
