@@ -169,6 +169,23 @@ def logits(model, tokens):
     return model(torch.tensor([tokens]), use_cache=False).logits[0].float()
 
 
+@torch.no_grad()
+def smallest_router_gap(model, tokens):
+    """The nearest decision of any router: the last expert taken against the first one left out, in logits."""
+    gaps = []
+
+    def see(router, _, output):
+        best = output[0].sort(dim=-1, descending=True).values
+        if router.top_k < router.num_experts:
+            gaps.append((best[:, router.top_k - 1] - best[:, router.top_k]).min().item())
+
+    hooks = [layer.mlp.router.register_forward_hook(see) for layer in model.model.layers]
+    logits(model, tokens)
+    for hook in hooks:
+        hook.remove()
+    return min(gaps, default=float("inf"))
+
+
 def relative_errors(got, want):
     """||got - want|| / ||want|| of every row."""
     return ((got.double() - want.double()).norm(dim=-1) / want.double().norm(dim=-1)).numpy()
