@@ -138,6 +138,11 @@ int run_program(int argc, char** argv) {
   app.get_formatter()->column_width(34);
   app.footer(kFooter);
   app.require_subcommand(1);
+  add_chat(app);
+  add_run(app);
+  add_bench(app);
+  add_doctor(app);
+  add_logits(app);
   add_tokenize(app);
   add_quantize(app);
   add_convert(app);
