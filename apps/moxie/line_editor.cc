@@ -176,6 +176,8 @@ LineEditor::Outcome LineEditor::read(const std::string& prompt, std::string& tex
   self.prompt = prompt;
   self.interrupted = false;
   self.edited.reset();
+  // Before the prompt is shown, so that no Ctrl-C behind it is taken for a signal.
+  el_set(self.line, EL_PREP_TERM, 1);
   int count = 0;
   const char* line = el_gets(self.line, &count);
   if (self.interrupted) return Outcome::kInterrupted;
