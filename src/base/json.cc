@@ -2,8 +2,10 @@
 
 #include <boost/json.hpp>
 #include <boost/json/basic_parser_impl.hpp>
+#include <charconv>
 #include <cmath>
 #include <string>
+#include <system_error>
 #include <unordered_set>
 #include <vector>
 
@@ -27,6 +29,7 @@ struct Handler {
   // Keys seen so far in each open object; kept only to find duplicates.
   std::vector<std::unordered_set<std::string>> keys;
   std::string key;
+  std::string number_begin;
   std::string problem;
 
   // Where the parser is, for the sink: the keys of the open objects, how many arrays are open, and
@@ -136,7 +139,11 @@ struct Handler {
     }
     return true;
   }
-  bool on_number_part(bj::string_view, bj::error_code&) { return true; }
+  // Only for a number that ends with the text, so at most once.
+  bool on_number_part(bj::string_view part, bj::error_code&) {
+    number_begin.append(part.data(), part.size());
+    return true;
+  }
   bool on_int64(int64_t value, bj::string_view, bj::error_code& error) {
     if (diverted > 0) {
       sink->integer(value);
@@ -153,7 +160,13 @@ struct Handler {
     stack.push_uint64(value);
     return count(error);
   }
-  bool on_double(double value, bj::string_view, bj::error_code& error) {
+  bool on_double(double value, bj::string_view part, bj::error_code& error) {
+    // Boost.JSON's own conversion may miss the nearest double by a bit or two. (What passes the
+    // range of a double stays as it says: infinite, or 0.)
+    const std::string number = number_begin + std::string(part);
+    double exact = 0;
+    const auto read = std::from_chars(number.data(), number.data() + number.size(), exact);
+    if (read.ec == std::errc() && read.ptr == number.data() + number.size()) value = exact;
     if (!std::isfinite(value)) return refuse(error, "a number too large for a double");
     if (diverted > 0) {
       sink->other("a number");

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <boost/json.hpp>
+#include <cstdlib>
 
 #include "moxie/error.h"
 
@@ -31,6 +32,17 @@ TEST(Json, RefusesWhatStrangersWriteWrong) {
   EXPECT_NE(refusal(""), "accepted");
   EXPECT_NE(refusal("[NaN]"), "accepted");
   EXPECT_NE(refusal(std::string(200000, '[')), "accepted");
+}
+
+// Boost.JSON reads the first of these one bit too low.
+TEST(Json, NumbersAreTheNearestDouble) {
+  for (const char* text : {"1.0886684642304105", "0.1", "-1.5e-7", "2.2250738585072014e-308",
+                           "5e-324", "1.7976931348623157e308", "123456789.12345678"}) {
+    const double want = std::strtod(text, nullptr);
+    EXPECT_EQ(parse("[" + std::string(text) + " ]", "x").get_array()[0].get_double(), want) << text;
+    EXPECT_EQ(parse(text, "x").get_double(), want) << text;  // a number that ends with the text
+  }
+  EXPECT_EQ(parse("[1e-999]", "x").get_array()[0].get_double(), 0.0);
 }
 
 TEST(Json, TheSameKeyMayStandInDifferentObjects) {
