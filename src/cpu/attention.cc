@@ -96,7 +96,7 @@ void prefill(const Call& call) {
       const int64_t tile_idx = tiles - 1 - index / call.args.num_kv_heads;
       const int64_t first = tile_idx * kMaxTilePositions;
       const int64_t count = std::min<int64_t>(kMaxTilePositions, sequence.num_rows - first);
-      call.kernels.attend(
+      call.kernels.attend_prefill(
           call.tile(sequence, first, count, index % call.args.num_kv_heads, worker));
       return;
     }
@@ -137,7 +137,7 @@ void decode_rows(const Call& call, const DecodeRow& first, int64_t count, int64_
         tile.key_end = (part + 1) * kDecodeSplit;
         tile.partial = call.partials + task * call.partial_size;
       }
-      call.kernels.attend(tile);
+      call.kernels.attend_decode(tile);
       return;
     }
   });

@@ -17,7 +17,7 @@
 #include "cpu/attention_tile.h"
 
 // Loops over arrays of registers: these stay in registers only when the loops are unrolled.
-#define MOXIE_UNROLL _Pragma("GCC unroll 8")
+#define MOXIE_UNROLL _Pragma("GCC unroll 16")
 
 namespace moxie::cpu {
 namespace {
@@ -46,6 +46,28 @@ float exp2_approx_one(float x) {
   return lanes[0];
 }
 
+constexpr float kLowest = -0x1.fffffep127f;
+
+// The sink opens the softmax: a maximum, as base-2 scores count, with a total of 1. At -infinity
+// there is nothing yet; +infinity becomes the largest number, which takes all weight too.
+float first_maximum(float sink) {
+  const float scaled = sink * kLog2E;
+  if (scaled < kLowest) return kLowest;
+  return scaled > -kLowest ? -kLowest : scaled;
+}
+float first_total(float sink) { return sink * kLog2E < kLowest ? 0.0f : 1.0f; }
+
+struct KeySpan {
+  int64_t begin, end;
+};
+
+// Which keys a position of the tile sees.
+KeySpan keys_of(const AttentionTile& tile, int64_t position) {
+  const int64_t begin = tile.window > 0 && position >= tile.window ? position - tile.window + 1 : 0;
+  return {begin > tile.key_begin ? begin : tile.key_begin,
+          position + 1 < tile.key_end ? position + 1 : tile.key_end};
+}
+
 template <class S>
 struct Attention {
   using Float = typename S::Float;
@@ -53,14 +75,6 @@ struct Attention {
   static constexpr int W = S::kWidth;
   static constexpr int kBlock = kAttentionBlock;
   static constexpr int kVectors = kBlock / W;  // of keys in a block
-  static constexpr float kLowest = -0x1.fffffep127f;
-
-  // A sink as base-2 scores count; +infinity becomes the largest number, which takes all weight
-  // too.
-  static float in_base_2(float sink) {
-    const float scaled = sink * kLog2E;
-    return scaled > -kLowest ? -kLowest : scaled;
-  }
 
   // Memory is read one block ahead of the arithmetic: the loops over a block's scores and values
   // prefetch the next block, line by line. A step of zero asks for the same line again: nothing.
@@ -158,8 +172,9 @@ struct Attention {
     return factor;
   }
 
-  // sums[r] += weights[r, key] * value[key] for keys begin .. end - 1 in this order.
-  template <int R>
+  // sums[r] += weight[r, key] * value[key] for keys begin .. end - 1 in this order. Weights of a
+  // row lie kRowStep apart from those of the next, those of a key kKeyStep from those of the next.
+  template <int R, int kRowStep = kBlock, int kKeyStep = 1>
   static void add_values(const float* weights, const bf16* const* values, int begin, int end,
                          int head_dim, float* sums, int64_t ahead_elements) {
     for (int d = 0; d < head_dim; d += 2 * W) {
@@ -175,7 +190,7 @@ struct Attention {
         const Float value_even = S::even(pairs), value_odd = S::odd(pairs);
         MOXIE_UNROLL
         for (int r = 0; r < R; ++r) {
-          const Float weight = S::set1(weights[r * kBlock + key]);
+          const Float weight = S::set1(weights[r * kRowStep + key * kKeyStep]);
           even[r] = S::mul_add(weight, value_even, even[r]);
           odd[r] = S::mul_add(weight, value_odd, odd[r]);
         }
@@ -246,11 +261,10 @@ struct Attention {
     const int num_rows = tile.num_positions * group;
     for (int i = 0; i < num_rows * head_dim; ++i) sums[i] = 0;
     for (int row = 0; row < num_rows; ++row) {
-      // The sink opens the softmax: a maximum with weight 1, or nothing when it is -infinity.
-      const float sink = tile.partial ? -__builtin_inff() : in_base_2(tile.sinks[row % group]);
-      maxima[row] = sink < kLowest ? kLowest : sink;
+      const float sink = tile.partial ? -__builtin_inff() : tile.sinks[row % group];
+      maxima[row] = first_maximum(sink);
       for (int lane = 0; lane < W; ++lane) totals[row * W + lane] = 0;
-      totals[row * W] = sink < kLowest ? 0.0f : 1.0f;
+      totals[row * W] = first_total(sink);
     }
     if constexpr (!S::kPairDot) {
       for (int p = 0; p < tile.num_positions; ++p) {
@@ -260,16 +274,8 @@ struct Attention {
       }
     }
 
-    const auto first_key = [&](int64_t position) {
-      const int64_t begin =
-          tile.window > 0 && position >= tile.window ? position - tile.window + 1 : 0;
-      return begin > tile.key_begin ? begin : tile.key_begin;
-    };
-    const auto end_key = [&](int64_t position) {
-      return position + 1 < tile.key_end ? position + 1 : tile.key_end;
-    };
-    const int64_t tile_begin = first_key(tile.first_position);
-    const int64_t tile_end = end_key(tile.first_position + tile.num_positions - 1);
+    const int64_t tile_begin = keys_of(tile, tile.first_position).begin;
+    const int64_t tile_end = keys_of(tile, tile.first_position + tile.num_positions - 1).end;
     for (int64_t block = tile_begin / kBlock * kBlock; block < tile_end; block += kBlock) {
       const int from = block < tile_begin ? static_cast<int>(tile_begin - block) : 0;
       const int to = block + kBlock > tile_end ? static_cast<int>(tile_end - block) : kBlock;
@@ -291,8 +297,8 @@ struct Attention {
                  kKeyBytes, int64_t{kBlock} * head_dim};
       }
       for (int p = 0; p < tile.num_positions; ++p) {
-        const int64_t position = tile.first_position + p;
-        const int64_t begin = first_key(position) - block, end = end_key(position) - block;
+        const KeySpan span = keys_of(tile, tile.first_position + p);
+        const int64_t begin = span.begin - block, end = span.end - block;
         if (begin >= kBlock || end <= 0) continue;
         const int row_begin = begin > 0 ? static_cast<int>(begin) : 0;
         const int row_end = end < kBlock ? static_cast<int>(end) : kBlock;
@@ -352,13 +358,13 @@ struct Attention {
     const int group = merge.group, head_dim = merge.head_dim;
     const int64_t step_floats = partial_floats(group, head_dim);
     for (int h = 0; h < group; ++h) {
-      const float sink = in_base_2(merge.sinks[h]);
-      float maximum = sink < kLowest ? kLowest : sink;
+      const float sink_maximum = first_maximum(merge.sinks[h]);
+      float maximum = sink_maximum;
       for (int i = 0; i < merge.num_partials; ++i) {
         const float candidate = merge.partials[i * step_floats + h];
         maximum = candidate > maximum ? candidate : maximum;
       }
-      float total = sink < kLowest ? 0.0f : exp2_approx_one<S>(sink - maximum);
+      float total = first_total(merge.sinks[h]) * exp2_approx_one<S>(sink_maximum - maximum);
       for (int i = 0; i < merge.num_partials; ++i) {
         const float* partial = merge.partials + i * step_floats;
         total += partial[group + h] * exp2_approx_one<S>(partial[h] - maximum);
@@ -380,7 +386,7 @@ struct Attention {
     }
   }
 
-  static AttentionKernels kernels() { return {&attend, &merge}; }
+  static AttentionKernels kernels() { return {&attend, &attend, &merge}; }
 };
 
 }  // namespace

@@ -43,7 +43,8 @@ struct AttentionMerge {
 };
 
 struct AttentionKernels {
-  void (*attend)(const AttentionTile& tile);
+  void (*attend_prefill)(const AttentionTile& tile);
+  void (*attend_decode)(const AttentionTile& tile);  // one position
   void (*merge)(const AttentionMerge& merge);
 };
 
