@@ -35,9 +35,12 @@ const char* name(ScaleRule rule);
 
 // The scale byte of a block whose largest magnitude is `amax` (not negative). Finite amax give
 // 0 .. 253, infinity gives 255. NaN gives 255, but 0 under kRoundUp, whose integer addition
-// overflows.
+// overflows in triton.
 MOXIE_HOST_DEVICE constexpr uint8_t scale_from_amax(float amax, ScaleRule rule) {
   constexpr uint32_t kExponentBits = 0x7f800000u;
+  const uint32_t amax_bits = __builtin_bit_cast(uint32_t, amax);
+  if (amax_bits > kExponentBits) return rule == ScaleRule::kRoundUp ? 0 : kScaleNaN;
+  if (amax_bits == kExponentBits) return kScaleNaN;
   if (rule == ScaleRule::kRoundUp) {
     // Up to the next power of two: the addition carries into the exponent unless the mantissa is 0.
     const uint32_t bits = __builtin_bit_cast(uint32_t, amax / 6.0f);
@@ -47,11 +50,9 @@ MOXIE_HOST_DEVICE constexpr uint8_t scale_from_amax(float amax, ScaleRule rule) 
     const uint32_t bits = __builtin_bit_cast(uint32_t, amax * 0.25f);
     return static_cast<uint8_t>((bits & kExponentBits) >> 23);
   }
-  const uint32_t bits = __builtin_bit_cast(uint32_t, amax);
-  if (bits >= kExponentBits) return kScaleNaN;
   // Half a unit of the one mantissa bit that is kept carries into the exponent from 1.75 on. Here
   // the exponent may pass the largest finite one: 255 - 2 is a scale like others.
-  const uint32_t exponent = (bits + 0x00200000u) >> 23;
+  const uint32_t exponent = (amax_bits + 0x00200000u) >> 23;
   return static_cast<uint8_t>(exponent < 2 ? 0 : exponent - 2);
 }
 
@@ -116,6 +117,7 @@ MOXIE_HOST_DEVICE constexpr T decode_element(uint8_t code, uint8_t scale);
 
 template <>
 MOXIE_HOST_DEVICE constexpr float decode_element<float>(uint8_t code, uint8_t scale) {
+  if (scale == kScaleNaN) return e8m0_to_float(scale);
   if (overflows(code, scale))
     return __builtin_bit_cast(float, (code & 8) != 0 ? 0xff7fffffu : 0x7f7fffffu);
   return e2m1_to_float(code) * e8m0_to_float(scale);
