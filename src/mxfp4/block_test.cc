@@ -442,7 +442,7 @@ constexpr int scales_of_strange_blocks() {
   return sum;
 }
 static_assert(scales_of_strange_blocks() ==
-              (0 + 255 + 255) + 3 * 255 + (253 + 252 + 253) + 3 * 0 + (1 + 0 + 0));
+              (0 + 255 + 255) + 3 * 255 + (253 + 252 + 253) + 3 * 0 + 3 * 0);
 
 }  // namespace
 }  // namespace moxie::mxfp4
