@@ -78,13 +78,13 @@ struct Handler {
   bool on_document_begin(bj::error_code&) { return true; }
   bool on_document_end(bj::error_code&) { return true; }
   bool on_object_begin(bj::error_code&) {
-    keys.emplace_back();
     begin(false);
+    if (diverted == 0) keys.emplace_back();
     path_lengths.push_back(path.size());
     return true;
   }
   bool on_object_end(size_t n, bj::error_code& error) {
-    keys.pop_back();
+    if (diverted == 0) keys.pop_back();
     path.resize(path_lengths.back());
     path_lengths.pop_back();
     if (end(false, n, error)) stack.push_object(n);
@@ -101,18 +101,24 @@ struct Handler {
     return true;
   }
   bool on_key(bj::string_view part, size_t, bj::error_code& error) {
+    if (diverted > 0) {
+      if (key.empty()) {
+        sink->key({part.data(), part.size()});
+        return true;
+      }
+      key.append(part.data(), part.size());
+      sink->key(key);
+      key.clear();
+      return true;
+    }
     key.append(part.data(), part.size());
     const bool fresh = keys.back().insert(key).second;
     if (!fresh) return refuse(error, "duplicate key \"" + key.substr(0, 200) + "\"");
-    if (diverted > 0) {
-      sink->key(key);
-    } else {
-      stack.push_key(part);
-      if (sink != nullptr && open_arrays == 0) {
-        path.resize(path_lengths.back());
-        if (!path.empty()) path += '.';
-        path += key;
-      }
+    stack.push_key(part);
+    if (sink != nullptr && open_arrays == 0) {
+      path.resize(path_lengths.back());
+      if (!path.empty()) path += '.';
+      path += key;
     }
     key.clear();
     return true;

@@ -33,7 +33,7 @@ class Sink {
   // Asked for each object and array reached through objects only, by the keys that lead to it:
   // "model.vocab". If wanted, the calls below get its contents in order, without its own brackets,
   // and an empty object or array takes its place in the result. Views live until the call returns;
-  // all may throw.
+  // all may throw. Duplicate keys are the sink's to find.
   virtual bool wants(std::string_view path) = 0;
   virtual void key(std::string_view key) = 0;
   virtual void string(std::string_view value) = 0;

@@ -74,7 +74,7 @@ TEST(Json, ASinkTakesTheMembersItWantsAndTheRestIsBuilt) {
   EXPECT_EQ(dump(value),
             R"({"v":{"a":1},"m":{"v":{},"w":2,"list":[3]},"in":[{"list":[4]}],"list":[],)"
             R"("end":{"v":{"m":5}}})");
-  EXPECT_THROW(parse(R"({"m":{"v":{"a":1,"a":2}}})", "x", {}, sink), Error);
+  EXPECT_THROW(parse(R"({"m":{"v":{"a":1}},"m":2})", "x", {}, sink), Error);
 }
 
 TEST(Json, MoreValuesThanAllowedAreRefused) {

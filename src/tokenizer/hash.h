@@ -15,26 +15,30 @@ inline uint64_t mix(uint64_t a, uint64_t b) {
 
 inline constexpr uint64_t kHashFactor = 0x9e3779b97f4a7c15u;
 
-// Depends on the machine's byte order; never stored.
-inline uint64_t hash_bytes(std::string_view bytes) {
-  const auto load = [](const char* p, size_t n) {
-    uint64_t value = 0;
-    std::memcpy(&value, p, n);
-    return value;
+// Both depend on the machine's byte order; never stored.
+
+// REQUIRES: at most 8 bytes. Different for different bytes of one length.
+inline uint64_t pack_bytes(std::string_view bytes) {
+  const auto load4 = [](const char* p) {
+    uint32_t value;
+    std::memcpy(&value, p, 4);
+    return uint64_t{value};
   };
+  const auto load1 = [](const char* p) { return uint64_t{static_cast<uint8_t>(*p)}; };
+  const char* p = bytes.data();
+  const size_t size = bytes.size();
+  if (size >= 4) return load4(p) | load4(p + size - 4) << 32;
+  if (size == 0) return 0;
+  return load1(p) | load1(p + size / 2) << 8 | load1(p + size - 1) << 16;
+}
+
+// REQUIRES: more than 8 bytes.
+inline uint64_t hash_bytes(std::string_view bytes) {
   const char* p = bytes.data();
   size_t left = bytes.size();
   uint64_t hash = left * kHashFactor;
-  for (; left > 8; left -= 8, p += 8) hash = mix(hash ^ load(p, 8), kHashFactor);
-  uint64_t last = 0;
-  if (left == 8) {
-    last = load(p, 8);
-  } else if (left >= 4) {
-    last = load(p, 4) | load(p + left - 4, 4) << 32;
-  } else if (left > 0) {
-    last = load(p, 1) | load(p + left / 2, 1) << 8 | load(p + left - 1, 1) << 16;
-  }
-  return mix(hash ^ last, kHashFactor ^ 0x5851f42d4c957f2du);
+  for (; left > 8; left -= 8, p += 8) hash = mix(hash ^ pack_bytes({p, 8}), kHashFactor);
+  return mix(hash ^ pack_bytes({p + left - 8, 8}), kHashFactor ^ 0x5851f42d4c957f2du);
 }
 
 }  // namespace moxie::bpe

@@ -32,7 +32,9 @@ class ModelSink final : public json::Sink {
     uint32_t left_length, right_length;
   };
 
-  explicit ModelSink(std::string_view source) : source_(source) {}
+  ModelSink(std::string_view source, size_t text_size) : source_(source) {
+    text_.reserve(text_size / 2);  // most of the rest is punctuation and indentation
+  }
 
   bool wants(std::string_view path) override {
     if (path == "model.vocab") return in_merges_ = false, true;
@@ -136,7 +138,7 @@ class Reader {
  public:
   Reader(std::string_view text, std::string_view source)
       : source_(source),
-        sink_(source),
+        sink_(source, text.size()),
         document_(json::parse(text, source,
                               {.max_bytes = kMaxJsonBytes, .max_values = kMaxOtherValues}, sink_)),
         root_(json::as_object(document_, source)) {}
@@ -338,8 +340,9 @@ void Reader::fill_vocabulary() {
     MOXIE_CHECK(result != Vocabulary::Added::kIdIsTaken, kInvalidArgument, source_, ": tokens ",
                 shown(vocabulary.bytes(entry.id)), " and ", shown(bytes), " both have the id ",
                 entry.id);
-    // Different spellings mean different bytes, and the file's keys differ.
-    MOXIE_CHECK_INTERNAL(result == Vocabulary::Added::kYes);
+    // Different spellings mean different bytes, so this is the same key once more.
+    MOXIE_CHECK(result != Vocabulary::Added::kBytesAreTaken, kInvalidArgument, source_, ": token ",
+                shown(spelled), " stands in the vocabulary a second time");
   }
   for (const AddedToken& token : added_) {
     if (!in_both.contains(token.id)) {
@@ -364,10 +367,10 @@ void Reader::fill_merges() {
   for (const ModelSink::Merge& merge : sink_.merges()) {
     const std::string_view left = sink_.text(merge.offset, merge.left_length);
     const std::string_view right = sink_.text(merge.offset + merge.left_length, merge.right_length);
-    const auto find = [&](std::string_view part, std::string_view all) {
+    const auto find = [&](std::string_view part) {
       const TokenId id = vocabulary.find(part);
       MOXIE_CHECK(id != kNoToken, kInvalidArgument, source_, ": merge ", rank, " (", shown(left),
-                  " + ", shown(right), ") needs the token ", shown(all),
+                  " + ", shown(right), ") needs the token ", shown(part),
                   ", which the vocabulary lacks");
       return id;
     };
@@ -378,11 +381,11 @@ void Reader::fill_merges() {
     MOXIE_CHECK(spelled, kInvalidArgument, source_, ": merge ", rank, " (", shown(left), " + ",
                 shown(right), ") has a character that stands for no byte");
     const std::string_view whole = bytes;
-    const TokenId left_id = find(whole.substr(0, left_bytes), left);
-    const TokenId right_id = find(whole.substr(left_bytes), right);
+    const TokenId left_id = find(whole.substr(0, left_bytes));
+    const TokenId right_id = find(whole.substr(left_bytes));
     // Files list all merges into one token together, so the last one is mostly this one too.
     if (merged == kNoToken || vocabulary.bytes(merged) != whole) {
-      merged = find(whole, concat(left, right));
+      merged = find(whole);
     }
     MOXIE_CHECK(impl_->merges->add(left_id, right_id, rank, merged), kInvalidArgument, source_,
                 ": merge ", rank, " (", shown(left), " + ", shown(right),
