@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "backend/backend.h"
 #include "base/check.h"
 #include "model/model.h"
 #include "model/test_checkpoint.h"
@@ -73,12 +74,13 @@ double kl_divergence(std::span<const float> want, std::span<const float> got) {
 
 // Logits of the expected positions when the tokens come in chunks of `chunk`, one vector a
 // position.
-std::vector<std::vector<float>> run(const std::filesystem::path& folder, DType dtype,
-                                    const Expected& expected, int64_t chunk) {
+std::vector<std::vector<float>> run(const std::filesystem::path& folder,
+                                    std::unique_ptr<Backend> backend, const Expected& expected,
+                                    int64_t chunk) {
   GptOssWeights weights = load_weights(folder);
   const auto total = static_cast<int64_t>(expected.tokens.size());
   chunk = std::min(chunk, total);
-  Model model(std::move(weights), make_reference_backend(dtype, 2), chunk, chunk, total);
+  Model model(std::move(weights), std::move(backend), chunk, chunk, total);
   KvCache cache = model.make_cache(total);
   std::vector<std::vector<float>> rows;
   for (int64_t start = 0; start < total; start += chunk) {
@@ -114,7 +116,7 @@ class ModelVectors : public testing::TestWithParam<const char*> {
   Expected expected{folder};
 
   void expect_agreement(const std::filesystem::path& model, int64_t chunk) {
-    const auto rows = run(model, DType::kF32, expected, chunk);
+    const auto rows = run(model, make_reference_backend(DType::kF32, 2), expected, chunk);
     ASSERT_EQ(rows.size(), expected.positions.size());
     double worst = 0;
     for (size_t i = 0; i < rows.size(); ++i) {
@@ -162,29 +164,36 @@ TEST_P(ModelVectors, BothLayoutsGiveTheSameBits) {
                          test::tensors_of(weights, CheckpointLayout::kOriginal));
   Expected head = expected;
   head.tokens.resize(std::min<size_t>(head.tokens.size(), 200));
-  EXPECT_EQ(run(original.path(), DType::kF32, head, 50), run(folder, DType::kF32, head, 50));
+  EXPECT_EQ(run(original.path(), make_reference_backend(DType::kF32, 2), head, 50),
+            run(folder, make_reference_backend(DType::kF32, 2), head, 50));
 }
 
 // bf16 at tensor boundaries costs accuracy; ours rounds less often than transformers' bf16 run does
 // (attention weights, SwiGLU and the sums over experts stay in float32), so over a case it should
 // be no further from the exact logits; half as far again is allowed for luck.
 TEST_P(ModelVectors, Bf16IsNoFurtherFromExactThanTransformersBf16) {
-  const auto rows = run(folder, DType::kBF16, expected, 700);
-  const size_t count = expected.bf16_error.size();
-  ASSERT_GE(count, 4u);
-  double ours = 0, theirs = 0, our_kl = 0, their_kl = 0;
-  for (size_t i = 0; i < count; ++i) {
-    const double error = relative_error(rows[i], expected.row(i));
-    ours += error * error / static_cast<double>(count);
-    theirs += std::pow(static_cast<double>(expected.bf16_error[i]), 2) / static_cast<double>(count);
-    our_kl += kl_divergence(expected.row(i), rows[i]) / static_cast<double>(count);
-    their_kl += static_cast<double>(expected.bf16_kl[i]) / static_cast<double>(count);
+  for (const bool fast : {false, true}) {
+    auto backend = fast ? make_backend({.precision = Precision::kBf16, .num_threads = 2})
+                        : make_reference_backend(DType::kBF16, 2);
+    const std::string description = backend->description();
+    const auto rows = run(folder, std::move(backend), expected, 700);
+    const size_t count = expected.bf16_error.size();
+    ASSERT_GE(count, 4u);
+    double ours = 0, theirs = 0, our_kl = 0, their_kl = 0;
+    for (size_t i = 0; i < count; ++i) {
+      const double n = static_cast<double>(count), error = relative_error(rows[i], expected.row(i));
+      ours += error * error / n;
+      theirs += std::pow(static_cast<double>(expected.bf16_error[i]), 2) / n;
+      our_kl += kl_divergence(expected.row(i), rows[i]) / n;
+      their_kl += static_cast<double>(expected.bf16_kl[i]) / n;
+    }
+    std::printf("  %s: bf16 error %.4f (transformers %.4f), KL %.2g (transformers %.2g): %s\n",
+                GetParam(), std::sqrt(ours), std::sqrt(theirs), our_kl, their_kl,
+                description.c_str());
+    EXPECT_LE(std::sqrt(ours), 1.5 * std::sqrt(theirs)) << description;
+    EXPECT_LE(our_kl, 1.5 * 1.5 * their_kl) << description;  // grows with the error's square
+    EXPECT_GT(std::sqrt(ours), 0x1p-9) << description;       // it is bf16 indeed
   }
-  std::printf("  %s: bf16 relative error %.4f (transformers %.4f), KL %.2g (transformers %.2g)\n",
-              GetParam(), std::sqrt(ours), std::sqrt(theirs), our_kl, their_kl);
-  EXPECT_LE(std::sqrt(ours), 1.5 * std::sqrt(theirs));
-  EXPECT_LE(our_kl, 1.5 * 1.5 * their_kl);  // KL grows with the square of the error
-  EXPECT_GT(std::sqrt(ours), 0x1p-9);       // it is bf16 indeed
 }
 
 // The vectors must be able to fail: each of these known mistakes moves them far beyond the limit.
