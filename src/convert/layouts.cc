@@ -90,7 +90,12 @@ std::string hugging_face_config(const CheckpointSource& source, bool quantized) 
   }
   GptOssConfig config = source.config;
   config.quantized = quantized;
-  if (config.vocab_size > kLastPublishedId) {  // the original's file leaves these to the tokenizer
+  // The original's file leaves these to the code around it.
+  if (!config.eos_token_id) {
+    const std::vector<int32_t> stops = read_generation_config(source.path).eos_token_ids;
+    if (!stops.empty()) config.eos_token_id = stops.front();
+  }
+  if (config.vocab_size > kLastPublishedId) {
     if (!config.eos_token_id) config.eos_token_id = kReturnId;
     if (!config.pad_token_id) config.pad_token_id = kEndOfTextId;
   }

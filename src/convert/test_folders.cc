@@ -53,6 +53,7 @@ GptOssConfig small_config() {
   config.head_dim = 16;
   config.sliding_window = 8;
   config.max_position = 131072;
+  config.eos_token_id = 1;  // as write_folder()'s generation_config.json
   for (int layer = 0; layer < 12; ++layer) config.layer_is_sliding.push_back(layer % 2 == 0);
   return config;
 }
