@@ -144,6 +144,7 @@ int run_program(int argc, char** argv) {
   add_doctor(app);
   add_logits(app);
   add_tokenize(app);
+  add_inspect(app);
   add_quantize(app);
   add_convert(app);
   add_synth(app);
