@@ -46,6 +46,18 @@ size_t white_space_length(std::string_view text) {
   return 0;
 }
 
+std::string_view trimmed(std::string_view text) {
+  while (const size_t length = white_space_length(text)) text.remove_prefix(length);
+  for (bool again = true; again;) {
+    again = false;
+    for (size_t length = 1; length <= 3 && length <= text.size() && !again; ++length) {
+      again = white_space_length(text.substr(text.size() - length)) == length;
+      if (again) text.remove_suffix(length);
+    }
+  }
+  return text;
+}
+
 // Takes the name behind <|channel|> from the front of `text`: up to white space or "<".
 std::string take_channel(std::string_view& text, bool* skipped_blanks = nullptr) {
   const std::string_view later = without_leading_blanks(text);
@@ -105,9 +117,19 @@ class Words {
       channels.back() = take_channel(text, &skipped_blanks);
       if (skipped_blanks) recoveries_.push_back(Recovery::kExtraHeaderText);
     }
-    // What is glued to a meaningless control token goes with it.
+    // What is glued to a meaningless control token goes with it; so does what follows the "<" that
+    // ended a channel's name.
     if (previous_ == Kind::kOtherControl) text.remove_prefix(first_word(text).size());
-    for (text = without_leading_blanks(text); !text.empty(); text = without_leading_blanks(text)) {
+    if (previous_ == Kind::kChannel && text.starts_with('<')) {
+      text.remove_prefix(first_word(text).size());
+      recoveries_.push_back(Recovery::kExtraHeaderText);
+    }
+    const std::string_view later = trimmed(text);
+    if (constrain_open_ && later.data() != text.data()) {
+      recoveries_.push_back(Recovery::kExtraHeaderText);
+      if (later.starts_with(kTo)) close_constrain();
+    }
+    for (text = later; !text.empty(); text = without_leading_blanks(text)) {
       const std::string_view word = first_word(text);
       Part part;
       if (constrain_open_) part = {std::string(kConstrain), true};
@@ -253,7 +275,8 @@ class HeaderReader {
       type = behind;
     if (type < size) message.content_type = parts()[type].text;
     const size_t used = (recipient < size ? 1 : 0) + (type < size ? 1 : 0);
-    if (used < size) mend(Recovery::kExtraHeaderText);
+    const bool misplaced_type = type < size && recipient < size && type < recipient;
+    if (used < size || misplaced_type) mend(Recovery::kExtraHeaderText);
     clean_recipient();
   }
 

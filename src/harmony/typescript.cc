@@ -3,7 +3,6 @@
 #include <boost/json.hpp>
 #include <charconv>
 #include <cmath>
-#include <cstdlib>
 #include <optional>
 #include <unordered_set>
 #include <vector>
@@ -185,7 +184,9 @@ std::string number_text(double value) {
     text.remove_prefix(1);
   }
   const size_t e = text.find('e');
-  const int exponent = std::atoi(text.data() + e + 1);
+  int exponent = 0;
+  const char* const sign = text.data() + e + 1;
+  std::from_chars(sign + (*sign == '+' ? 1 : 0), end.ptr, exponent);
   std::string digits(1, text[0]);
   if (e > 2) digits += text.substr(2, e - 2);
   const int length = static_cast<int>(digits.size());
