@@ -39,7 +39,7 @@ void add_answer_options(CLI::App& command, AnswerOptions& options) {
   command
       .add_option("--system", options.system,
                   "First line of the system message, in place of \"You are ChatGPT, ...\"; "
-                  "instructions belong into --developer")
+                  "instructions belong\ninto --developer")
       ->group(told);
   command
       .add_option("--date", options.date,
@@ -87,8 +87,8 @@ void add_answer_options(CLI::App& command, AnswerOptions& options) {
   const char* const shown = "What is shown";
   command
       .add_option("--reasoning", options.reasoning,
-                  "show or hide the reasoning; auto shows it, dimmed, on a terminal. When standard "
-                  "output is no terminal, what is shown of it goes to standard error")
+                  "auto shows it, dimmed, on a terminal only. In a pipe, show\n"
+                  "sends it to standard error")
       ->check(CLI::IsMember({"auto", "show", "hide"}))
       ->capture_default_str()
       ->group(shown);

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <exception>
+#include <memory>
 #include <new>
 #include <string>
 #include <vector>
@@ -33,6 +34,29 @@ constexpr char kFooter[] =
     "  moxie doctor\n"
     "\n"
     "Exit codes: 0 done, 1 it did not work, 2 the command line is wrong, 130 stopped by Ctrl-C.";
+
+// Shorter than the library's: choices and defaults, but no ranges (errors name them) and no lists
+// of which option excludes which.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  std::string make_option_opts(const CLI::Option* option) const override {
+    std::string text;
+    const std::string type = option->get_type_name();
+    const size_t open = type.find('{');
+    if (open != std::string::npos)
+      text = " " + type.substr(open);
+    else if (!option->get_positional() && !type.empty())
+      text = " " + type.substr(0, type.find(':'));
+    if (!option->get_default_str().empty())
+      text += " (default " + without_brackets(option->get_default_str()) + ")";
+    return text;
+  }
+
+ private:
+  static std::string without_brackets(const std::string& text) {  // of a list
+    return text.front() == '[' ? text.substr(1, text.size() - 2) : text;
+  }
+};
 
 // The command that was being parsed, for "moxie run --help".
 const CLI::App& innermost(const CLI::App& app) {
@@ -135,6 +159,7 @@ int fail_to_parse(const CLI::App& app, const CLI::ParseError& error) {
 int run_program(int argc, char** argv) {
   CLI::App app(kDescription, "moxie");
   app.set_version_flag("--version", concat("moxie ", version()), "Print the version and exit");
+  app.formatter(std::make_shared<HelpFormatter>());  // which the commands inherit
   app.get_formatter()->column_width(34);
   app.footer(kFooter);
   app.require_subcommand(1);
