@@ -1,7 +1,8 @@
 // Products in AVX2 with fused multiply-adds: everything is widened to float32.
 //
 // Work    decode: one weight row at a time; byte shuffles look up both bytes of a code's bf16.
-//         prefill: 6 features x 16 tokens in 12 accumulators.
+//         prefill: 4 features x 16 tokens in 8 accumulators, as many as two multiplications a cycle
+//         with a latency of four need; more would spill.
 // Needs   AVX2, FMA
 #include <immintrin.h>
 
@@ -71,23 +72,23 @@ void prepare_mxfp4(const uint16_t* x, int64_t k, void* out) {
     for (int j = 0; j < 32; ++j) values[i + j] = widen(x[i + kMxfp4Order[j]]);
 }
 
+// At most two rows: their eight sums and a block fill the sixteen registers.
 template <int kRows>
 struct Sums {
-  // Up to two rows keep four sums each, more only two: there are sixteen registers. Which of them
-  // takes what must not depend on the number of rows, so the order is that of two everywhere.
-  __m256 chains[kRows][2];
+  __m256 chains[kRows][4];
 
   void clear() {
-    for (int r = 0; r < kRows; ++r) chains[r][0] = chains[r][1] = _mm256_setzero_ps();
+    for (int r = 0; r < kRows; ++r)
+      for (int i = 0; i < 4; ++i) chains[r][i] = _mm256_setzero_ps();
   }
   void add(const Block& w, const float* const* x, int64_t at) {
     for (int i = 0; i < 4; ++i)
       for (int r = 0; r < kRows; ++r)
-        chains[r][i % 2] =
-            _mm256_fmadd_ps(w.part[i], _mm256_load_ps(x[r] + at + 8 * i), chains[r][i % 2]);
+        chains[r][i] = _mm256_fmadd_ps(w.part[i], _mm256_load_ps(x[r] + at + 8 * i), chains[r][i]);
   }
   float total(int r) const {
-    const __m256 sum = _mm256_add_ps(chains[r][0], chains[r][1]);
+    const __m256 sum = _mm256_add_ps(_mm256_add_ps(chains[r][0], chains[r][1]),
+                                     _mm256_add_ps(chains[r][2], chains[r][3]));
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps(sum, 1));
     half = _mm_add_ps(half, _mm_movehl_ps(half, half));
     return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
@@ -95,73 +96,66 @@ struct Sums {
 };
 
 template <int kRows>
-void dot_dense_rows(const uint16_t* weight, int64_t n, int64_t k, const void* const* x, float* z,
-                    int64_t z_stride) {
+void dot_dense_row(const uint16_t* w, int64_t k, const void* const* x, float* z, int64_t z_stride) {
   const float* rows[kRows];
   for (int r = 0; r < kRows; ++r) rows[r] = static_cast<const float*>(x[r]);
-  for (int64_t f = 0; f < n; ++f) {
-    const uint16_t* w = weight + f * k;
-    Sums<kRows> sums;
-    sums.clear();
-    int64_t i = 0;
-    for (; i + 32 <= k; i += 32) {
-      _mm_prefetch(reinterpret_cast<const char*>(w + i) + kAheadBytes, _MM_HINT_T0);
-      sums.add(load_dense(w + i), rows, i);
-    }
-    if (i < k) {
-      uint16_t last[32] = {};
-      __builtin_memcpy(last, w + i, static_cast<size_t>(k - i) * 2);
-      sums.add(load_dense(last), rows, i);
-    }
-    for (int r = 0; r < kRows; ++r) z[r * z_stride + f] = sums.total(r);
+  Sums<kRows> sums;
+  sums.clear();
+  int64_t i = 0;
+  for (; i + 32 <= k; i += 32) {
+    _mm_prefetch(reinterpret_cast<const char*>(w + i) + kAheadBytes, _MM_HINT_T0);
+    sums.add(load_dense(w + i), rows, i);
   }
+  if (i < k) {
+    uint16_t last[32] = {};
+    __builtin_memcpy(last, w + i, static_cast<size_t>(k - i) * 2);
+    sums.add(load_dense(last), rows, i);
+  }
+  for (int r = 0; r < kRows; ++r) z[r * z_stride] = sums.total(r);
 }
 
 template <int kRows>
-void dot_mxfp4_rows(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k,
-                    const void* const* x, float* z, int64_t z_stride) {
+void dot_mxfp4_row(const uint8_t* codes, const uint8_t* scales, int64_t k, const void* const* x,
+                   float* z, int64_t z_stride) {
   const float* rows[kRows];
   for (int r = 0; r < kRows; ++r) rows[r] = static_cast<const float*>(x[r]);
-  const int64_t blocks = k / 32;
-  for (int64_t f = 0; f < n; ++f) {
-    const uint8_t* row_codes = codes + f * blocks * 16;
-    const uint8_t* row_scales = scales + f * blocks;
-    Sums<kRows> sums;
-    sums.clear();
-    for (int64_t b = 0; b < blocks; ++b) {
-      if (b % 4 == 0)
-        _mm_prefetch(reinterpret_cast<const char*>(row_codes + b * 16) + kAheadBytes, _MM_HINT_T0);
-      sums.add(decode(row_codes + b * 16, row_scales[b]), rows, b * 32);
-    }
-    for (int r = 0; r < kRows; ++r) z[r * z_stride + f] = sums.total(r);
+  Sums<kRows> sums;
+  sums.clear();
+  for (int64_t b = 0; b < k / 32; ++b) {
+    if (b % 4 == 0)
+      _mm_prefetch(reinterpret_cast<const char*>(codes + b * 16) + kAheadBytes, _MM_HINT_T0);
+    sums.add(decode(codes + b * 16, scales[b]), rows, b * 32);
   }
+  for (int r = 0; r < kRows; ++r) z[r * z_stride] = sums.total(r);
 }
 
+// Pairs of rows, weight row by weight row, so that the second pair finds the weights in L1.
 void dot_dense(const uint16_t* weight, int64_t n, int64_t k, const void* const* x, int rows,
                float* z, int64_t z_stride) {
-  switch (rows) {
-    case 1:
-      return dot_dense_rows<1>(weight, n, k, x, z, z_stride);
-    case 2:
-      return dot_dense_rows<2>(weight, n, k, x, z, z_stride);
-    case 3:
-      return dot_dense_rows<3>(weight, n, k, x, z, z_stride);
-    default:
-      return dot_dense_rows<4>(weight, n, k, x, z, z_stride);
+  for (int64_t f = 0; f < n; ++f) {
+    for (int r = 0; r < rows; r += 2) {
+      float* out = z + r * z_stride + f;
+      if (r + 2 <= rows)
+        dot_dense_row<2>(weight + f * k, k, x + r, out, z_stride);
+      else
+        dot_dense_row<1>(weight + f * k, k, x + r, out, z_stride);
+    }
   }
 }
 
 void dot_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k,
                const void* const* x, int rows, float* z, int64_t z_stride) {
-  switch (rows) {
-    case 1:
-      return dot_mxfp4_rows<1>(codes, scales, n, k, x, z, z_stride);
-    case 2:
-      return dot_mxfp4_rows<2>(codes, scales, n, k, x, z, z_stride);
-    case 3:
-      return dot_mxfp4_rows<3>(codes, scales, n, k, x, z, z_stride);
-    default:
-      return dot_mxfp4_rows<4>(codes, scales, n, k, x, z, z_stride);
+  const int64_t blocks = k / 32;
+  for (int64_t f = 0; f < n; ++f) {
+    for (int r = 0; r < rows; r += 2) {
+      const uint8_t* row_codes = codes + f * blocks * 16;
+      const uint8_t* row_scales = scales + f * blocks;
+      float* out = z + r * z_stride + f;
+      if (r + 2 <= rows)
+        dot_mxfp4_row<2>(row_codes, row_scales, k, x + r, out, z_stride);
+      else
+        dot_mxfp4_row<1>(row_codes, row_scales, k, x + r, out, z_stride);
+    }
   }
 }
 
@@ -208,36 +202,50 @@ void panel_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t block_stri
   }
 }
 
-constexpr int kTile = 6;
+constexpr int kTile = 4;
 
-// kTile features x 16 tokens: even elements of the reduction first, then odd ones, pair by pair.
+// One feature's sums for 16 tokens.
+struct Pair {
+  __m256 low, high;
+};
+Pair load_pair(const float* sums, bool first) {
+  if (first) return {_mm256_setzero_ps(), _mm256_setzero_ps()};
+  return {_mm256_load_ps(sums), _mm256_load_ps(sums + 8)};
+}
+void store_pair(const Pair& pair, float* sums) {
+  _mm256_store_ps(sums, pair.low);
+  _mm256_store_ps(sums + 8, pair.high);
+}
+Pair multiply_add(const Pair& sums, const float* weight, const Pair& tokens) {
+  const __m256 w = _mm256_broadcast_ss(weight);
+  return {_mm256_fmadd_ps(w, tokens.low, sums.low), _mm256_fmadd_ps(w, tokens.high, sums.high)};
+}
+
+// kTile features x 16 tokens. The sums have names because g++ 12 would store an array of them in
+// every step.
 void multiply_tile(const float* a, int64_t a_stride, const uint32_t* x, int64_t depth, float* sums,
                    bool first) {
-  __m256 acc[kTile][2];
-  for (int f = 0; f < kTile; ++f)
-    for (int v = 0; v < 2; ++v)
-      acc[f][v] = first ? _mm256_setzero_ps() : _mm256_load_ps(sums + f * kGroup + 8 * v);
-  for (int64_t p = 0; p < depth / 2; ++p) {
-    const auto* pairs = reinterpret_cast<const __m256i*>(x + p * kGroup);
-    {
-      const __m256 t0 = widen_low(_mm256_load_si256(pairs));
-      const __m256 t1 = widen_low(_mm256_load_si256(pairs + 1));
-      for (int f = 0; f < kTile; ++f) {
-        const __m256 w = _mm256_broadcast_ss(a + f * a_stride + 2 * p);
-        acc[f][0] = _mm256_fmadd_ps(w, t0, acc[f][0]);
-        acc[f][1] = _mm256_fmadd_ps(w, t1, acc[f][1]);
-      }
-    }
-    const __m256 t0 = widen_high(_mm256_load_si256(pairs));
-    const __m256 t1 = widen_high(_mm256_load_si256(pairs + 1));
-    for (int f = 0; f < kTile; ++f) {
-      const __m256 w = _mm256_broadcast_ss(a + f * a_stride + 2 * p + 1);
-      acc[f][0] = _mm256_fmadd_ps(w, t0, acc[f][0]);
-      acc[f][1] = _mm256_fmadd_ps(w, t1, acc[f][1]);
-    }
+  Pair sums0 = load_pair(sums, first), sums1 = load_pair(sums + kGroup, first);
+  Pair sums2 = load_pair(sums + 2 * kGroup, first), sums3 = load_pair(sums + 3 * kGroup, first);
+  for (int64_t k = 0; k < depth; k += 2) {
+    const auto* pairs = reinterpret_cast<const __m256i*>(x + k / 2 * kGroup);
+    const Pair even = {widen_low(_mm256_load_si256(pairs)),
+                       widen_low(_mm256_load_si256(pairs + 1))};
+    sums0 = multiply_add(sums0, a + k, even);
+    sums1 = multiply_add(sums1, a + a_stride + k, even);
+    sums2 = multiply_add(sums2, a + 2 * a_stride + k, even);
+    sums3 = multiply_add(sums3, a + 3 * a_stride + k, even);
+    const Pair odd = {widen_high(_mm256_load_si256(pairs)),
+                      widen_high(_mm256_load_si256(pairs + 1))};
+    sums0 = multiply_add(sums0, a + k + 1, odd);
+    sums1 = multiply_add(sums1, a + a_stride + k + 1, odd);
+    sums2 = multiply_add(sums2, a + 2 * a_stride + k + 1, odd);
+    sums3 = multiply_add(sums3, a + 3 * a_stride + k + 1, odd);
   }
-  for (int f = 0; f < kTile; ++f)
-    for (int v = 0; v < 2; ++v) _mm256_store_ps(sums + f * kGroup + 8 * v, acc[f][v]);
+  store_pair(sums0, sums);
+  store_pair(sums1, sums + kGroup);
+  store_pair(sums2, sums + 2 * kGroup);
+  store_pair(sums3, sums + 3 * kGroup);
 }
 
 void multiply(const void* panel, int64_t panel_stride, int64_t features, const uint32_t* x,

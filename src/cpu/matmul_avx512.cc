@@ -191,10 +191,9 @@ void multiply_tile(const float* a, int64_t a_stride, const uint32_t* x, int64_t 
     for (int f = 0; f < kTile; ++f) {
       const __m512 w0 = _mm512_set1_ps(a[f * a_stride + 2 * p]);
       const __m512 w1 = _mm512_set1_ps(a[f * a_stride + 2 * p + 1]);
-      for (int v = 0; v < kVectors; ++v) {
-        acc[f][v] = _mm512_fmadd_ps(w0, even[v], acc[f][v]);
-        acc[f][v] = _mm512_fmadd_ps(w1, odd[v], acc[f][v]);
-      }
+      // One assignment: with two, g++ 12 stores every accumulator in every step.
+      for (int v = 0; v < kVectors; ++v)
+        acc[f][v] = _mm512_fmadd_ps(w1, odd[v], _mm512_fmadd_ps(w0, even[v], acc[f][v]));
     }
   }
   for (int f = 0; f < kTile; ++f)

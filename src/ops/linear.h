@@ -17,8 +17,8 @@ namespace moxie {
 //   residual  [rows, n]  same dtype as out, or null; may be out itself
 //   out       [rows, n]  x's dtype, or float32 (logits)
 //
-// Error   |out - exact| <= half an ulp of out (twice with a residual) + k * 2^-23 * sum|x||w|.
-//         Products with a subnormal bf16 factor may count as zero.
+// Error   |out - exact| <= half an ulp of out (twice with a residual) + k * 2^-23 * sum|x||w|
+//         + 2^-22 * |exact|. Subnormal factors, products and sums may count as zero.
 struct LinearArgs {
   Phase phase = Phase::kPrefill;
   ConstRows x;

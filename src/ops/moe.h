@@ -37,7 +37,11 @@ struct RouteArgs {
 //   residual      [rows, hidden]  or null; may be out itself
 //   out           [rows, hidden]  same dtype as x
 //
-// Error   each product's sums as in LinearArgs; sigmoid to 2^-20 relative
+// Weights are decoded to the activation dtype: exact, but products of code and scale beyond its
+// largest number (scale bytes 253 and 254) are clamped to it; scale byte 255 gives NaN.
+//
+// Error   each product's sums as in LinearArgs; sigmoid(v) to 2^-20 + |v| * 2^-24 relative, or
+//         2^-126 absolute
 // Source  gpt_oss/triton/moe.py
 struct MoeArgs {
   Phase phase = Phase::kPrefill;
