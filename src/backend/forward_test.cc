@@ -36,7 +36,7 @@ constexpr int64_t kContext = 128;
 
 class Forward : public testing::TestWithParam<Maker> {
  protected:
-  Model make_model(int64_t max_rows, int threads = 2) const {
+  Model make_model(int64_t max_rows, int threads = 1) const {
     return Model(random_weights(config, 42, 1), GetParam().make(threads), max_rows, max_rows,
                  kContext);
   }
