@@ -8,7 +8,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -105,7 +105,7 @@ double median_seconds(const Call& call) {
 class Bench {
  public:
   Bench(Data& data, ThreadPool& pool, Isa isa, double bandwidth)
-      : data_(data), bandwidth_(bandwidth), peak_(measure_peak_flops(pool, isa)), isa_(isa) {
+      : data_(data), bandwidth_(bandwidth), peak_(measure_peak_flops(pool, isa)) {
     limits_ = {.max_rows = Data::kMaxRows,
                .hidden_size = kHidden,
                .intermediate_size = kInner,
@@ -213,7 +213,6 @@ class Bench {
 
   Data& data_;
   double bandwidth_, peak_;
-  Isa isa_;
   BackendLimits limits_;
   PageBuffer scratch_;
   std::unique_ptr<Context> context_;

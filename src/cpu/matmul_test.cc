@@ -26,9 +26,6 @@ std::vector<const MatmulKernels*> all_kernels() {
   return kernels;
 }
 
-// The smallest normal number: what a sum may lose for each subnormal product counted as zero.
-constexpr double kTiny = 0x1p-126;
-
 double half_ulp(DType dtype, double exact) {
   int exponent = 0;
   std::frexp(exact, &exponent);
