@@ -27,16 +27,17 @@ class Tokenizer {
   // and what is wrong with it.
   static Tokenizer from_file(const std::filesystem::path& path);
   static Tokenizer from_tokenizer_json(std::string_view text, std::string_view source);
-  // Ranks plus the special tokens of o200k_harmony at ids 199998 .. 201087 when the ranks are
-  // o200k's (199998 of them), otherwise the same named tokens (without the reserved ones) directly
-  // behind the last rank.
+  // Text is cut by the o200k splitter (a rank file does not name one). Ranks plus the special
+  // tokens of o200k_harmony at ids 199998 .. 201087 when the ranks are o200k's (199998 of them),
+  // otherwise the same named tokens (without the reserved ones) directly behind the last rank.
   static Tokenizer from_tiktoken(std::string_view text, std::string_view source);
 
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
 
-  // Any bytes are accepted; what is not UTF-8 goes through as single bytes.
+  // Any bytes are accepted and come back from decode(); for cutting the text into words, each byte
+  // that is not part of well-formed UTF-8 is a symbol of its own.
   std::vector<TokenId> encode(std::string_view text,
                               SpecialText special = SpecialText::kOrdinary) const;
   void append_encoded(std::string_view text, SpecialText special, std::vector<TokenId>& out) const;
