@@ -50,8 +50,8 @@ void dequantize_transposed(const DequantizeTransposedArgs& args, ThreadPool& poo
     for (int64_t k = args.k_begin; k < args.k_end; k += kBlock) {
       for (int64_t n = n_begin; n < n_end; ++n) {
         const int64_t block = n * blocks + k / kBlock;
-        mxfp4::decode_block(args.codes + block * kBlockBytes, args.scales[block],
-                            decoded[n - n_begin]);
+        mxfp4::decode_row(args.codes + block * kBlockBytes, args.scales + block, kBlock,
+                          decoded[n - n_begin]);
       }
       for (int64_t t = 0; t < kBlock; ++t) {
         bf16* row = args.out + (k - args.k_begin + t) * args.n;
@@ -83,8 +83,8 @@ bool quantize_transposed(const QuantizeTransposedArgs& args, ThreadPool& pool) {
       for (int64_t n = 0; n < end - begin; ++n) {
         for (int64_t t = 0; t < kBlock; ++t) finite &= std::isfinite(columns[n][t]);
         const int64_t place = (begin + n) * blocks + block;
-        mxfp4::encode_block(columns[n], args.rule, args.codes + place * kBlockBytes,
-                            args.scales + place);
+        mxfp4::encode_row(columns[n], kBlock, args.rule, args.codes + place * kBlockBytes,
+                          args.scales + place);
         finite &= args.scales[place] < kFirstOverflowing;
       }
       if (!finite) good.store(false, std::memory_order_relaxed);
