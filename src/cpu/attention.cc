@@ -27,15 +27,17 @@ struct KeyRange {
 int64_t max_splits(int64_t max_context) { return max_context / kDecodeSplit + 2; }
 
 int64_t tile_scratch_bytes(int64_t num_q_heads, int64_t num_kv_heads, int64_t head_dim) {
-  return tile_scratch(kMaxTilePositions, num_q_heads / num_kv_heads, head_dim).size;
+  const int64_t group = num_q_heads / num_kv_heads;
+  return std::max(tile_scratch(kMaxTilePositions, group, head_dim).size,
+                  tiled_scratch(kMaxTilePositions, group, head_dim).size);
 }
 
 // A call, taken apart.
 struct Call {
-  Call(const AttentionArgs& a, Context& c)
+  Call(const AttentionArgs& a, Context& c, const AttentionKernels& k)
       : args(a),
         context(c),
-        kernels(attention_kernels(c.isa, a.head_dim)),
+        kernels(k),
         group(static_cast<int>(a.num_q_heads / a.num_kv_heads)),
         head_dim(static_cast<int>(a.head_dim)),
         tile_bytes(tile_scratch_bytes(a.num_q_heads, a.num_kv_heads, a.head_dim)),
@@ -224,8 +226,12 @@ int64_t attention_scratch_bytes(const BackendLimits& limits, Isa, int num_thread
 }
 
 void attention(const AttentionArgs& args, Context& context) {
+  attention_with(attention_kernels(context.isa, args.head_dim), args, context);
+}
+
+void attention_with(const AttentionKernels& kernels, const AttentionArgs& args, Context& context) {
   check(args, context);
-  const Call call(args, context);
+  const Call call(args, context, kernels);
   if (args.phase == Phase::kPrefill)
     prefill(call);
   else

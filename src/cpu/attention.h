@@ -16,5 +16,8 @@ namespace moxie::cpu {
 int64_t attention_scratch_bytes(const BackendLimits& limits, Isa isa, int num_threads);
 // Throws Error(kInvalidArgument) when the shapes do not fit together or a ring is too small.
 void attention(const AttentionArgs& args, Context& context);
+// With given kernels instead of those for context.isa (tests).
+struct AttentionKernels;
+void attention_with(const AttentionKernels& kernels, const AttentionArgs& args, Context& context);
 
 }  // namespace moxie::cpu

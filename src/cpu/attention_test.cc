@@ -9,11 +9,25 @@
 #include <string>
 #include <vector>
 
+#include "cpu/attention_tile.h"
 #include "cpu/test_support.h"
 #include "moxie/error.h"
 
 namespace moxie::cpu {
 namespace {
+
+// What is tested: the kernels of an instruction set, or AMX's on emulated tiles.
+struct Target {
+  Isa isa = Isa::kScalar;
+  bool emulated_tiles = false;
+  std::string label() const { return emulated_tiles ? "amx_emulated" : name(isa); }
+};
+
+std::vector<Target> targets() {
+  std::vector<Target> all = {{Isa::kScalar, true}};
+  for (const Isa isa : usable_isas()) all.push_back({isa, false});
+  return all;
+}
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
@@ -65,7 +79,8 @@ struct Chunk {
 
 // Rows of all chunks, one after the other: [rows, num_q_heads * head_dim].
 std::vector<bf16> run(const std::vector<Chunk>& chunks, const std::vector<float>& sinks,
-                      Phase phase, Isa isa, int num_threads = 2, int64_t max_context = 0) {
+                      Phase phase, const Target& target, int num_threads = 2,
+                      int64_t max_context = 0) {
   const Shape& shape = chunks.front().sequence->shape;
   const int64_t cols = shape.num_q_heads * shape.head_dim, stride = cols + 24;
   std::vector<std::vector<bf16>> caches;
@@ -97,7 +112,8 @@ std::vector<bf16> run(const std::vector<Chunk>& chunks, const std::vector<float>
   limits.num_kv_heads = shape.num_kv_heads;
   limits.head_dim = shape.head_dim;
   limits.max_context = max_context;
-  TestContext context(isa, num_threads, limits, attention_scratch_bytes(limits, isa, num_threads));
+  TestContext context(target.isa, num_threads, limits,
+                      attention_scratch_bytes(limits, target.isa, num_threads));
   AttentionArgs args;
   args.phase = phase;
   args.q = ConstRows(q.data(), DType::kBF16, rows, cols, stride);
@@ -109,7 +125,10 @@ std::vector<bf16> run(const std::vector<Chunk>& chunks, const std::vector<float>
   args.window = shape.window;
   args.sequences = sequences;
   args.out = Rows{out.data(), DType::kBF16, rows, cols, cols};
-  attention(args, context.get());
+  if (target.emulated_tiles && shape.head_dim % 32 == 0)
+    attention_with(attention_kernels_amx_emulated(), args, context.get());
+  else
+    attention(args, context.get());
   return out;
 }
 
@@ -180,14 +199,14 @@ struct Case {
   int64_t start, count;
 };
 
-class AttentionTest : public testing::TestWithParam<std::tuple<Isa, Phase, Case>> {};
+class AttentionTest : public testing::TestWithParam<std::tuple<Target, Phase, Case>> {};
 
 TEST_P(AttentionTest, StaysWithinItsErrorBound) {
-  const auto& [isa, phase, c] = GetParam();
+  const auto& [target, phase, c] = GetParam();
   const Sequence sequence(c.shape, c.start + c.count, 7);
   const std::vector<float> sinks = some_sinks(c.shape.num_q_heads);
   const Chunk chunk{&sequence, c.start, c.count, ring(c.shape.window, c.count, c.start + c.count)};
-  const std::vector<bf16> got = run({chunk}, sinks, phase, isa);
+  const std::vector<bf16> got = run({chunk}, sinks, phase, target);
   expect_within_bound(chunk, sinks, got.data());
 }
 
@@ -219,21 +238,19 @@ std::vector<Case> cases() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, AttentionTest,
-                         testing::Combine(testing::ValuesIn(usable_isas()),
+                         testing::Combine(testing::ValuesIn(targets()),
                                           testing::Values(Phase::kPrefill, Phase::kDecode),
                                           testing::ValuesIn(cases())),
                          [](const auto& param_info) {
-                           return std::string(name(std::get<0>(param_info.param))) +
+                           return std::get<0>(param_info.param).label() +
                                   (std::get<1>(param_info.param) == Phase::kPrefill ? "_prefill_"
                                                                                     : "_decode_") +
                                   std::get<2>(param_info.param).name;
                          });
 
-class AttentionIsaTest : public testing::TestWithParam<Isa> {};
-INSTANTIATE_TEST_SUITE_P(Isas, AttentionIsaTest, testing::ValuesIn(usable_isas()),
-                         [](const auto& param_info) {
-                           return std::string(name(param_info.param));
-                         });
+class AttentionIsaTest : public testing::TestWithParam<Target> {};
+INSTANTIATE_TEST_SUITE_P(Isas, AttentionIsaTest, testing::ValuesIn(targets()),
+                         [](const auto& param_info) { return param_info.param.label(); });
 
 // Bits of rows [first, first + count) of a matrix.
 std::vector<bf16> rows_of(const std::vector<bf16>& out, const Shape& shape, int64_t first,

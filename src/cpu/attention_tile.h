@@ -58,6 +58,8 @@ AttentionKernels attention_kernels_scalar(int64_t head_dim);  // head_dim % 2 ==
 AttentionKernels attention_kernels_avx2();                    // head_dim % 16 == 0
 AttentionKernels attention_kernels_avx512();                  // head_dim % 32 == 0
 AttentionKernels attention_kernels_avx512_bf16();             // head_dim % 32 == 0
+AttentionKernels attention_kernels_amx();                     // head_dim % 32 == 0
+AttentionKernels attention_kernels_amx_emulated();            // the same, head_dim % 32 == 0
 
 constexpr int64_t partial_floats(int64_t group, int64_t head_dim) {
   return (group * (head_dim + 2) + 15) / 16 * 16;
@@ -79,6 +81,29 @@ constexpr TileScratch tile_scratch(int64_t positions, int64_t group, int64_t hea
   s.totals = s.maxima + align(positions * group * 4);               // [positions, group, lanes]
   s.q = s.totals + align(positions * group * kLanes * 4);           // as sums
   s.size = s.q + align(positions * group * head_dim * 4);
+  return s;
+}
+
+// The same for attention_tiles.h, whose rows come in groups of 32.
+struct TiledScratch {
+  int64_t zeros = 0, pointers = 0, keys = 0, values = 0, scores = 0, high = 0, low = 0, q = 0,
+          sums = 0, maxima = 0, totals = 0, size = 0;
+};
+constexpr TiledScratch tiled_scratch(int64_t positions, int64_t group, int64_t head_dim) {
+  const auto align = [](int64_t bytes) { return (bytes + 63) / 64 * 64; };
+  const int64_t rows = (positions * group + 31) / 32 * 32;
+  TiledScratch s;
+  s.pointers = s.zeros + align(head_dim * 2);
+  s.keys = s.pointers + 2 * kAttentionBlock * 8;                // [head_dim / 2, 64] pairs
+  s.values = s.keys + align(head_dim * kAttentionBlock * 2);    // [32, head_dim] pairs
+  s.scores = s.values + align(head_dim * kAttentionBlock * 2);  // [32, 64]
+  s.high = s.scores + 32 * kAttentionBlock * 4;                 // [32, 64] bf16
+  s.low = s.high + 32 * kAttentionBlock * 2;
+  s.q = s.low + 32 * kAttentionBlock * 2;          // [rows, head_dim] bf16
+  s.sums = s.q + align(rows * head_dim * 2);       // [rows, head_dim]
+  s.maxima = s.sums + align(rows * head_dim * 4);  // [rows]
+  s.totals = s.maxima + align(rows * 4);           // [rows, lanes]
+  s.size = s.totals + rows * 16 * 4;
   return s;
 }
 

@@ -7,6 +7,7 @@
 namespace moxie::cpu {
 
 AttentionKernels attention_kernels(Isa isa, int64_t head_dim) {
+  if (isa >= Isa::kAmx && head_dim % 32 == 0) return attention_kernels_amx();
   if (isa >= Isa::kAvx512Bf16 && head_dim % 32 == 0) return attention_kernels_avx512_bf16();
   if (isa >= Isa::kAvx512 && head_dim % 32 == 0) return attention_kernels_avx512();
   if (isa >= Isa::kAvx2 && head_dim % 16 == 0) return attention_kernels_avx2();

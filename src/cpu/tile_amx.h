@@ -1,0 +1,63 @@
+// AMX tiles as tile_multiply.h wants them. For *_amx.cc files only (empty elsewhere).
+#pragma once
+#ifdef __AMX_BF16__
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace moxie::cpu {
+namespace {
+
+struct alignas(64) TileConfig {
+  uint8_t palette = 1, start_row = 0;
+  uint8_t reserved[14] = {};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+static_assert(sizeof(TileConfig) == 64);
+constexpr TileConfig kConfig;
+
+// The intrinsics want literal tile numbers.
+struct AmxTiles {
+  void configure() { _tile_loadconfig(&kConfig); }
+  void release() { _tile_release(); }
+
+  template <int kTile>
+  void zero() {
+    if constexpr (kTile == 0) _tile_zero(0);
+    if constexpr (kTile == 1) _tile_zero(1);
+    if constexpr (kTile == 2) _tile_zero(2);
+    if constexpr (kTile == 3) _tile_zero(3);
+  }
+  template <int kTile>
+  void load(const void* p, int64_t stride) {
+    if constexpr (kTile == 0) _tile_loadd(0, p, stride);
+    if constexpr (kTile == 1) _tile_loadd(1, p, stride);
+    if constexpr (kTile == 2) _tile_loadd(2, p, stride);
+    if constexpr (kTile == 3) _tile_loadd(3, p, stride);
+    if constexpr (kTile == 4) _tile_loadd(4, p, stride);
+    if constexpr (kTile == 5) _tile_loadd(5, p, stride);
+    if constexpr (kTile == 6) _tile_loadd(6, p, stride);
+    if constexpr (kTile == 7) _tile_loadd(7, p, stride);
+  }
+  template <int kTile>
+  void store(void* p, int64_t stride) {
+    if constexpr (kTile == 0) _tile_stored(0, p, stride);
+    if constexpr (kTile == 1) _tile_stored(1, p, stride);
+    if constexpr (kTile == 2) _tile_stored(2, p, stride);
+    if constexpr (kTile == 3) _tile_stored(3, p, stride);
+  }
+  template <int kSums>
+  void dot() {
+    if constexpr (kSums == 0) _tile_dpbf16ps(0, 4, 6);
+    if constexpr (kSums == 1) _tile_dpbf16ps(1, 4, 7);
+    if constexpr (kSums == 2) _tile_dpbf16ps(2, 5, 6);
+    if constexpr (kSums == 3) _tile_dpbf16ps(3, 5, 7);
+  }
+};
+
+}  // namespace
+}  // namespace moxie::cpu
+
+#endif
