@@ -267,6 +267,7 @@ TEST_P(AttentionIsaTest, ChunksDoNotChangeABit) {
     const std::vector<bf16> whole =
         run({{&sequence, 0, 200, 200}}, sinks, Phase::kPrefill, GetParam());
     for (const int64_t size : {1, 7, 64, 129}) {
+      if (size == 1 && GetParam().emulated_tiles) continue;  // slow, and no tile is fuller for it
       for (int64_t start = 0; start < 200; start += size) {
         const int64_t count = std::min(size, 200 - start);
         const std::vector<bf16> part =

@@ -13,13 +13,14 @@ namespace {
 // removed, or flops counted twice in the exponent.
 TEST(LimitsTest, FlopsOfEveryInstructionSetAreWithinReason) {
   ThreadPool pool(2);
-  double previous = 0;
   for (const Isa isa : usable_isas()) {
     const double flops = measure_peak_flops(pool, isa);
     EXPECT_GT(flops, 1e8) << name(isa);
     EXPECT_LT(flops, 2 * 1e13) << name(isa);
-    EXPECT_GT(flops, 0.5 * previous) << name(isa);
-    previous = flops;
+    // VDPBF16PS runs at half the rate of float32 multiply-adds on some of Intel's processors, and
+    // at twice it on AMD's.
+    if (isa == Isa::kAvx2) EXPECT_GT(flops, measure_peak_flops(pool, Isa::kScalar));
+    if (isa == Isa::kAmx) EXPECT_GT(flops, measure_peak_flops(pool, Isa::kAvx512));
   }
 }
 
