@@ -19,8 +19,12 @@ TEST(LimitsTest, FlopsOfEveryInstructionSetAreWithinReason) {
     EXPECT_LT(flops, 2 * 1e13) << name(isa);
     // VDPBF16PS runs at half the rate of float32 multiply-adds on some of Intel's processors, and
     // at twice it on AMD's.
-    if (isa == Isa::kAvx2) EXPECT_GT(flops, measure_peak_flops(pool, Isa::kScalar));
-    if (isa == Isa::kAmx) EXPECT_GT(flops, measure_peak_flops(pool, Isa::kAvx512));
+    if (isa == Isa::kAvx2) {
+      EXPECT_GT(flops, measure_peak_flops(pool, Isa::kScalar));
+    }
+    if (isa == Isa::kAmx) {
+      EXPECT_GT(flops, measure_peak_flops(pool, Isa::kAvx512));
+    }
   }
 }
 
