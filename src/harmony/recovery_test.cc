@@ -190,10 +190,8 @@ TEST(HarmonyRecovery, ControlTokensInsideAToolName) {
   EXPECT_EQ(parse("<|channel|>commentary to=functions.f<|channel|>analysis<|message|>{}").messages,
             Messages{called("functions.f", "analysis", "{}")});
   const Parsed parsed = parse("<|channel|>commentary to=functions.f<|endofprompt|>x<|message|>{}");
-  if (vocabulary().special("<|endofprompt|>")) {
-    EXPECT_EQ(parsed.messages, Messages{called("functions.f", "commentary", "{}")});
-    expect_only(parsed, Recovery::kControlInName);
-  }
+  EXPECT_EQ(parsed.messages, Messages{called("functions.f", "commentary", "{}")});
+  expect_only(parsed, Recovery::kControlInName);
   // Spelled in ordinary tokens.
   std::vector<TokenId> ids = tokens_of(vocabulary(), "<|channel|>commentary to=functions.f");
   for (const TokenId id : vocabulary().encode("<|channel|>analysis")) ids.push_back(id);
