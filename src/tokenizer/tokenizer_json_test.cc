@@ -209,12 +209,12 @@ TEST(TokenizerJson, AShapeThatIsNotTheFormatsIsRefused) {
     model_of(document)["merges"] = merges;
     return document;
   };
-  for (const bj::value& merge :
-       {bj::value("ab"), bj::value("a b c"), bj::value(" b"), bj::value("a "), bj::value(""),
-        bj::value(bj::array{"a"}), bj::value(bj::array{"a", "b", "c"}), bj::value(bj::array{}),
-        bj::value(bj::array{"a", 7}), bj::value(bj::array{bj::array{"a", "b"}}), bj::value(7),
-        bj::value(nullptr), bj::value(bj::object{{"a", "b"}})}) {
-    expect_refused(with_merges(bj::array{merge}), ErrorCode::kInvalidArgument, {"merge"});
+  // Parsed, as compilers differ over an array in the braces of an array.
+  for (const char* merge :
+       {R"("ab")", R"("a b c")", R"(" b")", R"("a ")", R"("")", R"(["a"])", R"(["a","b","c"])",
+        R"([])", R"(["a",7])", R"([["a","b"]])", "7", "null", R"({"a":"b"})"}) {
+    expect_refused(with_merges(bj::parse("[" + std::string(merge) + "]")),
+                   ErrorCode::kInvalidArgument, {"merge"});
   }
   expect_refused(with_merges(bj::object{}), ErrorCode::kInvalidArgument, {"array"});
   expect_refused(with_merges(nullptr), ErrorCode::kInvalidArgument, {"merges"});
