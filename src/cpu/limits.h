@@ -17,8 +17,9 @@ double measure_read_bandwidth(ThreadPool& pool);
 
 // Floating-point operations per second (a multiply-add counts as two) of all threads together, on
 // registers alone: float32 multiply-adds up to kAvx512, bf16 dot products for kAvx512Bf16, tiles of
-// bf16 for kAmx. About a quarter of a second. Not always rising: Intel's VDPBF16PS does half as
-// much as its float32 multiply-adds, AMD's twice as much. REQUIRES: isa <= best_isa().
+// bf16 for kAmx. The sum of what each thread reaches at best while all are busy. Takes about half a
+// second. Not always rising: Intel's VDPBF16PS does half as much as its float32 multiply-adds,
+// AMD's twice as much. REQUIRES: isa <= best_isa().
 double measure_peak_flops(ThreadPool& pool, Isa isa);
 
 }  // namespace moxie::cpu
