@@ -81,8 +81,9 @@ TEST(RouteTest, AgreesWithASortForManyRows) {
         };
         std::vector<int32_t> order(static_cast<size_t>(experts));
         std::iota(order.begin(), order.end(), 0);
-        std::stable_sort(order.begin(), order.end(),
-                         [&](int32_t a, int32_t b) { return logit(a) > logit(b); });
+        std::sort(order.begin(), order.end(), [&](int32_t x, int32_t y) {
+          return logit(x) != logit(y) ? logit(x) > logit(y) : x < y;
+        });
         double total = 0;
         for (int64_t i = 0; i < count; ++i)
           total += std::exp(logit(order[static_cast<size_t>(i)]) - logit(order[0]));
