@@ -4,6 +4,7 @@
 #include "cpu/mxfp4_tables.h"
 #include "cpu/tile_emulated.h"
 #include "cpu/tile_multiply.h"
+#include "cpu/tile_panel.h"
 
 namespace moxie::cpu {
 namespace {
@@ -12,18 +13,21 @@ void panel_dense(const uint16_t* weight, int64_t stride, int64_t features, int64
                  int64_t panel_stride) {
   const int64_t padded = (k + kDepth - 1) / kDepth * kDepth;
   for (int64_t f = 0; f < features; ++f) {
-    uint16_t* out = static_cast<uint16_t*>(panel) + f * panel_stride;
-    for (int64_t i = 0; i < padded; ++i) out[i] = i < k ? weight[f * stride + i] : uint16_t{0};
+    auto* out = static_cast<uint16_t*>(panel);
+    for (int64_t i = 0; i < padded; ++i)
+      out[tile_panel_offset(f, i / kDepth, panel_stride) + i % kDepth] =
+          i < k ? weight[f * stride + i] : uint16_t{0};
   }
 }
 
 void panel_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t block_stride,
                  int64_t features, int64_t k, void* panel, int64_t panel_stride) {
   for (int64_t f = 0; f < features; ++f) {
-    uint16_t* out = static_cast<uint16_t*>(panel) + f * panel_stride;
+    auto* out = static_cast<uint16_t*>(panel);
     for (int64_t i = 0; i < k; ++i) {
       const uint16_t* table = kMxfp4Bf16.bits[scales[f * block_stride + i / 32]];
-      out[i] = table[(codes[f * block_stride * 16 + i / 2] >> (4 * (i & 1))) & 15];
+      out[tile_panel_offset(f, i / kDepth, panel_stride) + i % kDepth] =
+          table[(codes[f * block_stride * 16 + i / 2] >> (4 * (i & 1))) & 15];
     }
   }
 }
@@ -36,7 +40,7 @@ const MatmulKernels& matmul_kernels_amx_emulated() {
     kernels.name = "amx_emulated";
     kernels.panel_element_bytes = 2;
     kernels.feature_tile = 32;
-    kernels.features_per_task = 256;
+    kernels.features_per_task = 64;
     kernels.k_chunk = 480;
     kernels.panel_dense = panel_dense;
     kernels.panel_mxfp4 = panel_mxfp4;

@@ -104,6 +104,7 @@ void dot_mxfp4_rows(const uint8_t* codes, const uint8_t* scales, int64_t n, int6
     const uint8_t* row_scales = scales + f * blocks;
     Sums<kRows> sums;
     sums.clear();
+    prefetch_scales_ahead(row_scales, blocks);
     int64_t b = 0;
     for (; b + 4 <= blocks; b += 4) {
       _mm_prefetch(reinterpret_cast<const char*>(row_codes + b * 16) + kAheadBytes, _MM_HINT_T0);
@@ -130,8 +131,12 @@ void dot_dense(const uint16_t* weight, int64_t n, int64_t k, const void* const* 
   }
 }
 
-void dot_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k,
-               const void* const* x, int rows, float* z, int64_t z_stride) {
+}  // namespace
+
+void prepare_avx512(const uint16_t* x, int64_t k, void* out) { prepare(x, k, out); }
+
+void dot_mxfp4_avx512(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k,
+                      const void* const* x, int rows, float* z, int64_t z_stride) {
   switch (rows) {
     case 1:
       return dot_mxfp4_rows<1>(codes, scales, n, k, x, z, z_stride);
@@ -143,6 +148,8 @@ void dot_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k
       return dot_mxfp4_rows<4>(codes, scales, n, k, x, z, z_stride);
   }
 }
+
+namespace {
 
 void store_in_order(const Block& block, float* out) {
   const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
@@ -221,10 +228,10 @@ void multiply(const void* panel, int64_t panel_stride, int64_t features, const u
 const MatmulKernels& matmul_kernels_avx512() {
   static constexpr MatmulKernels kKernels = {.name = "avx512",
                                              .x_element_bytes = 4,
-                                             .prepare_dense = prepare,
-                                             .prepare_mxfp4 = prepare,
+                                             .prepare_dense = prepare_avx512,
+                                             .prepare_mxfp4 = prepare_avx512,
                                              .dot_dense = dot_dense,
-                                             .dot_mxfp4 = dot_mxfp4,
+                                             .dot_mxfp4 = dot_mxfp4_avx512,
                                              .panel_element_bytes = 4,
                                              .feature_tile = kTile,
                                              .features_per_task = 64,

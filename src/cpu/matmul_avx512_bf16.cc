@@ -1,8 +1,10 @@
 // Products in AVX-512 BF16: VDPBF16PS adds the products of 16 pairs to 16 float32 sums.
 //
-// Work    decode: one weight row at a time, kChains sums in turn; a block's 32 codes become one
-//         vector of bf16 by one lookup in the table of its scale. prefill: 8 features x 48 tokens
-//         in 24 accumulators, pairs of weights broadcast against pairs of 16 tokens.
+// Work    decode: kChains sums in turn per weight row; a block's 32 codes become one vector of bf16
+//         by one lookup in the table of its scale. Dense rows are read in several places of the
+//         matrix at once, as one place alone does not keep enough memory reads under way.
+//         prefill: 8 features x 48 tokens in 24 accumulators, pairs of weights broadcast against
+//         pairs of 16 tokens.
 // Needs   AVX-512 F, BW, DQ, VL, BF16
 #include "cpu/matmul_avx512_bf16.h"
 
@@ -11,12 +13,14 @@
 #include "cpu/matmul_avx512.h"
 #include "cpu/matmul_kernels.h"
 #include "cpu/mxfp4_tables.h"
+#include "cpu/tile_panel.h"
 
 namespace moxie::cpu {
 namespace {
 
 constexpr int kChains = 4;
-constexpr int64_t kAheadBytes = 2048;  // of prefetch
+constexpr int64_t kAheadBytes = 2048;       // of prefetch: codes
+constexpr int64_t kDenseAheadBytes = 1024;  // in each place
 
 __mmask32 lanes_32(int64_t count) { return count >= 32 ? 0xffffffffu : (1u << count) - 1u; }
 
@@ -51,26 +55,40 @@ struct Sums {
   }
 };
 
+// The weight rows w, w + step, .. of kPlaces features; their results are z_step apart.
+template <int kRows, int kPlaces>
+void dot_dense_places(const uint16_t* w, int64_t step, int64_t k, const uint16_t* const* rows,
+                      float* z, int64_t z_step, int64_t z_stride) {
+  Sums<kRows> sums[kPlaces];
+  for (int place = 0; place < kPlaces; ++place) sums[place].clear();
+  int64_t i = 0;
+  for (; i + 32 * kChains <= k; i += 32 * kChains) {
+    for (int place = 0; place < kPlaces; ++place) {
+      for (int c = 0; c < kChains; ++c) {
+        const uint16_t* at = w + place * step + i + 32 * c;
+        _mm_prefetch(reinterpret_cast<const char*>(at) + kDenseAheadBytes, _MM_HINT_T0);
+        sums[place].add(c, _mm512_loadu_si512(at), rows, i + 32 * c);
+      }
+    }
+  }
+  for (; i < k; i += 32)
+    for (int place = 0; place < kPlaces; ++place)
+      sums[place].add(0, _mm512_maskz_loadu_epi16(lanes_32(k - i), w + place * step + i), rows, i);
+  for (int place = 0; place < kPlaces; ++place)
+    for (int r = 0; r < kRows; ++r) z[r * z_stride + place * z_step] = sums[place].total(r);
+}
+
 template <int kRows>
 void dot_dense_rows(const uint16_t* weight, int64_t n, int64_t k, const void* const* x, float* z,
                     int64_t z_stride) {
+  constexpr int kPlaces = kRows == 1 ? 4 : kRows == 2 ? 2 : 1;  // 16 vectors of sums
   const uint16_t* rows[kRows];
   for (int r = 0; r < kRows; ++r) rows[r] = static_cast<const uint16_t*>(x[r]);
-  for (int64_t f = 0; f < n; ++f) {
-    const uint16_t* w = weight + f * k;
-    Sums<kRows> sums;
-    sums.clear();
-    int64_t i = 0;
-    for (; i + 32 * kChains <= k; i += 32 * kChains) {
-      for (int c = 0; c < kChains; ++c) {
-        const uint16_t* at = w + i + 32 * c;
-        _mm_prefetch(reinterpret_cast<const char*>(at) + kAheadBytes, _MM_HINT_T0);
-        sums.add(c, _mm512_loadu_si512(at), rows, i + 32 * c);
-      }
-    }
-    for (; i < k; i += 32) sums.add(0, _mm512_maskz_loadu_epi16(lanes_32(k - i), w + i), rows, i);
-    for (int r = 0; r < kRows; ++r) z[r * z_stride + f] = sums.total(r);
-  }
+  const int64_t part = n / kPlaces;
+  for (int64_t f = 0; f < part; ++f)
+    dot_dense_places<kRows, kPlaces>(weight + f * k, part * k, k, rows, z + f, part, z_stride);
+  for (int64_t f = part * kPlaces; f < n; ++f)
+    dot_dense_places<kRows, 1>(weight + f * k, 0, k, rows, z + f, 0, z_stride);
 }
 
 template <int kRows>
@@ -84,6 +102,7 @@ void dot_mxfp4_rows(const uint8_t* codes, const uint8_t* scales, int64_t n, int6
     const uint8_t* row_scales = scales + f * blocks;
     Sums<kRows> sums;
     sums.clear();
+    prefetch_scales_ahead(row_scales, blocks);
     int64_t b = 0;
     for (; b + kChains <= blocks; b += kChains) {
       _mm_prefetch(reinterpret_cast<const char*>(row_codes + b * 16) + kAheadBytes, _MM_HINT_T0);
@@ -159,8 +178,10 @@ void dot_dense_avx512_bf16(const uint16_t* weight, int64_t n, int64_t k, const v
   }
 }
 
-void dot_mxfp4_avx512_bf16(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k,
-                           const void* const* x, int rows, float* z, int64_t z_stride) {
+namespace {
+
+void dot_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k,
+               const void* const* x, int rows, float* z, int64_t z_stride) {
   switch (rows) {
     case 1:
       return dot_mxfp4_rows<1>(codes, scales, n, k, x, z, z_stride);
@@ -173,25 +194,55 @@ void dot_mxfp4_avx512_bf16(const uint8_t* codes, const uint8_t* scales, int64_t 
   }
 }
 
-void panel_dense_avx512_bf16(const uint16_t* weight, int64_t stride, int64_t features, int64_t k,
-                             void* panel, int64_t panel_stride) {
-  for (int64_t f = 0; f < features; ++f) {
-    uint16_t* out = static_cast<uint16_t*>(panel) + f * panel_stride;
+// out(f, b): where element 32 * b of feature f goes.
+template <class Out>
+void decode_dense(const uint16_t* weight, int64_t stride, int64_t features, int64_t k,
+                  const Out& out) {
+  for (int64_t f = 0; f < features; ++f)
     for (int64_t i = 0; i < k; i += kDepth)
-      _mm512_storeu_si512(out + i,
+      _mm512_storeu_si512(out(f, i / kDepth),
                           _mm512_maskz_loadu_epi16(lanes_32(k - i), weight + f * stride + i));
-  }
 }
 
-void panel_mxfp4_avx512_bf16(const uint8_t* codes, const uint8_t* scales, int64_t block_stride,
-                             int64_t features, int64_t k, void* panel, int64_t panel_stride) {
+template <class Out>
+void decode_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t block_stride,
+                  int64_t features, int64_t k, const Out& out) {
   for (int64_t f = 0; f < features; ++f) {
-    uint16_t* out = static_cast<uint16_t*>(panel) + f * panel_stride;
     const uint8_t* row_codes = codes + f * block_stride * 16;
     const uint8_t* row_scales = scales + f * block_stride;
     for (int64_t b = 0; b < k / 32; ++b)
-      _mm512_storeu_si512(out + b * 32, decode(row_codes + b * 16, row_scales[b]));
+      _mm512_storeu_si512(out(f, b), decode(row_codes + b * 16, row_scales[b]));
   }
+}
+
+void panel_dense(const uint16_t* weight, int64_t stride, int64_t features, int64_t k, void* panel,
+                 int64_t panel_stride) {
+  decode_dense(weight, stride, features, k, [=](int64_t f, int64_t b) {
+    return static_cast<uint16_t*>(panel) + f * panel_stride + b * kDepth;
+  });
+}
+
+void panel_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t block_stride,
+                 int64_t features, int64_t k, void* panel, int64_t panel_stride) {
+  decode_mxfp4(codes, scales, block_stride, features, k, [=](int64_t f, int64_t b) {
+    return static_cast<uint16_t*>(panel) + f * panel_stride + b * kDepth;
+  });
+}
+
+}  // namespace
+
+void tile_panel_dense_avx512_bf16(const uint16_t* weight, int64_t stride, int64_t features,
+                                  int64_t k, void* panel, int64_t panel_stride) {
+  decode_dense(weight, stride, features, k, [=](int64_t f, int64_t b) {
+    return static_cast<uint16_t*>(panel) + tile_panel_offset(f, b, panel_stride);
+  });
+}
+
+void tile_panel_mxfp4_avx512_bf16(const uint8_t* codes, const uint8_t* scales, int64_t block_stride,
+                                  int64_t features, int64_t k, void* panel, int64_t panel_stride) {
+  decode_mxfp4(codes, scales, block_stride, features, k, [=](int64_t f, int64_t b) {
+    return static_cast<uint16_t*>(panel) + tile_panel_offset(f, b, panel_stride);
+  });
 }
 
 const MatmulKernels& matmul_kernels_avx512_bf16() {
@@ -200,15 +251,15 @@ const MatmulKernels& matmul_kernels_avx512_bf16() {
                                              .prepare_dense = prepare_avx512_bf16,
                                              .prepare_mxfp4 = prepare_avx512_bf16,
                                              .dot_dense = dot_dense_avx512_bf16,
-                                             .dot_mxfp4 = dot_mxfp4_avx512_bf16,
+                                             .dot_mxfp4 = dot_mxfp4,
                                              .panel_element_bytes = 2,
                                              .feature_tile = kTile,
                                              .features_per_task = 64,
                                              .k_chunk = 288,
                                              .dense_in_place = false,
                                              .pack_group = pack_group_avx512,
-                                             .panel_dense = panel_dense_avx512_bf16,
-                                             .panel_mxfp4 = panel_mxfp4_avx512_bf16,
+                                             .panel_dense = panel_dense,
+                                             .panel_mxfp4 = panel_mxfp4,
                                              .multiply = multiply,
                                              .transpose = transpose_avx512,
                                              .finish_bf16 = finish_bf16_avx512,

@@ -33,7 +33,7 @@ struct MatmulKernels {
 
   // --- decode ---
 
-  // Bytes of an element of a prepared activation row: 2 (bf16) or 4 (float32).
+  // Bytes of an element of a prepared activation row: 2 (bf16), or 4 (float32, or both).
   int64_t x_element_bytes;
   // One activation row of k bf16 numbers in the order and type that dot_* want, padded to kDepth
   // with zeros; `out` is 64-byte aligned.
@@ -58,7 +58,8 @@ struct MatmulKernels {
   // out[k' / 2][token] = {x[k'], x[k' + 1]}, k' up to k padded to kDepth.
   void (*pack_group)(const uint16_t* const* rows, int64_t k, uint32_t* out);
   // Decodes `features` rows, k elements each, into panel[f * panel_stride + k], with zeros from k
-  // up to the next multiple of kDepth. stride: elements, or blocks, from row to row.
+  // up to the next multiple of kDepth. stride: elements, or blocks, from row to row. (AMX lays the
+  // same elements out as tile_panel.h says; panel_stride is always k_chunk.)
   void (*panel_dense)(const uint16_t* weight, int64_t stride, int64_t features, int64_t k,
                       void* panel, int64_t panel_stride);
   void (*panel_mxfp4)(const uint8_t* codes, const uint8_t* scales, int64_t block_stride,

@@ -56,12 +56,14 @@ void multiply_panels(const MatmulKernels& kernels, int64_t k, int64_t features,
   }
 }
 
-// Zeros the panel's features [from, to).
+// Zeros the panel's features [from, to), before it is filled. Whole groups of 16, because a panel
+// for AMX mixes the rows of such a group.
 inline void clear_features(void* panel, const MatmulKernels& kernels, int64_t from, int64_t to) {
   const int64_t bytes = kernels.k_chunk * kernels.panel_element_bytes;
-  if (to > from)
-    std::memset(static_cast<char*>(panel) + from * bytes, 0,
-                static_cast<size_t>((to - from) * bytes));
+  if (from == to) return;
+  from = from / kGroup * kGroup;
+  std::memset(static_cast<char*>(panel) + from * bytes, 0,
+              static_cast<size_t>((to - from) * bytes));
 }
 
 }  // namespace moxie::cpu

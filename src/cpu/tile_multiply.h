@@ -2,7 +2,8 @@
 //
 // Work    32 features x 32 tokens in four tiles of sums; per 32 elements of the reduction two tiles
 //         of weights and two of activations are loaded for four products
-// Memory  a panel chunk's 32 features and 32 tokens (30 KiB each at 480 deep) stay in L1 and L2
+// Memory  a panel (tile_panel.h) and the activations of a task stay in L2; sums stay in tiles for
+//         the whole depth of the panel
 // Cost    4 KiB loaded for 64 cycles of multiplying
 //
 // `Tiles` is what AMX is, reduced to what the kernel needs. Eight tiles of 16 rows by 64 bytes:
@@ -15,6 +16,7 @@
 #include <cstdint>
 
 #include "cpu/matmul_kernels.h"
+#include "cpu/tile_panel.h"
 
 namespace moxie::cpu {
 
@@ -41,9 +43,9 @@ void multiply_tiles(Tiles& tiles, const uint16_t* a, int64_t a_stride, const uin
   }
   for (int64_t k = 0; k < depth; k += kDepth) {
     tiles.template load<6>(x + k / 2 * kGroup, kRowBytes);
-    tiles.template load<4>(a + k, a_stride * 2);
+    tiles.template load<4>(a + tile_panel_offset(0, k / kDepth, a_stride), kRowBytes);
     tiles.template dot<0>();
-    tiles.template load<5>(a + 16 * a_stride + k, a_stride * 2);
+    tiles.template load<5>(a + tile_panel_offset(kTileFeatures, k / kDepth, a_stride), kRowBytes);
     tiles.template dot<2>();
     if constexpr (kTokenTiles == 2) {
       tiles.template load<7>(x + x_stride + k / 2 * kGroup, kRowBytes);
