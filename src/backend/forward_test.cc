@@ -7,8 +7,8 @@
 #include <functional>
 #include <random>
 
-#include "backend/test_allocations.h"
 #include "base/check.h"
+#include "base/test_allocations.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/isa.h"
 #include "model/model.h"

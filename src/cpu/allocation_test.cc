@@ -1,11 +1,9 @@
 // A forward pass takes no memory: scratch is reserved beforehand, and the heap is left alone.
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <new>
 #include <vector>
 
+#include "base/test_allocations.h"
 #include "cpu/attention.h"
 #include "cpu/embed.h"
 #include "cpu/rms_norm.h"
@@ -13,32 +11,13 @@
 #include "cpu/route.h"
 #include "cpu/test_support.h"
 
-namespace {
-
-std::atomic<int64_t> allocations = 0;
-
-void* counted(std::size_t size) {
-  allocations.fetch_add(1);
-  if (void* memory = std::malloc(size != 0 ? size : 1)) return memory;
-  throw std::bad_alloc();
-}
-
-}  // namespace
-
-void* operator new(std::size_t size) { return counted(size); }
-void* operator new[](std::size_t size) { return counted(size); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
-
 namespace moxie::cpu {
 namespace {
 
 TEST(AllocationTest, TheCounterCounts) {
-  const int64_t before = allocations;
+  const long before = test::num_allocations();
   std::vector<int>* made = new std::vector<int>(100);
-  EXPECT_GE(allocations, before + 2);
+  EXPECT_GE(test::num_allocations(), before + 2);
   delete made;
 }
 
@@ -61,7 +40,7 @@ TEST(AllocationTest, NoOperationAllocates) {
       {{k.data(), v.data(), kContext}, kContext - kRows, 0, kRows}};
   for (const Isa isa : usable_isas()) {
     TestContext context(isa, 2, limits, attention_scratch_bytes(limits, isa, 2));
-    const int64_t before = allocations;
+    const long before = test::num_allocations();
     for (const Phase phase : {Phase::kPrefill, Phase::kDecode}) {
       embed({.tokens = tokens,
              .table = {table.data(), 10, kCols},
@@ -98,7 +77,7 @@ TEST(AllocationTest, NoOperationAllocates) {
              .weights = weights},
             context.get());
     }
-    EXPECT_EQ(allocations, before) << name(isa);
+    EXPECT_EQ(test::num_allocations(), before) << name(isa);
   }
 }
 

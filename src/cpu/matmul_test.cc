@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -104,7 +105,7 @@ struct LinearProblem {
     const BackendLimits limits{.max_rows = count, .hidden_size = k};
     Machine machine(num_threads, limits, linear_scratch_bytes_with(kernels, limits, num_threads));
     std::vector<T> out(static_cast<size_t>(count * out_stride));
-    std::memset(static_cast<void*>(out.data()), 0x5a, out.size() * sizeof(T));
+    std::ranges::fill(std::as_writable_bytes(std::span(out)), std::byte{0x5a});
     linear_with(kernels, args(phase, first, count, out.data()), machine.context);
     for (int64_t row = 0; row < count; ++row) {
       const auto* gap = reinterpret_cast<const uint8_t*>(out.data() + row * out_stride + n);
