@@ -371,8 +371,9 @@ def main() -> None:
     if not MOXIE.exists():
         sys.exit(f"{MOXIE} is missing; build the target moxie-cli first")
     result = unittest.main(argv=[sys.argv[0], *rest], exit=False).result
+    for test, reason in result.skipped:
+        print(f"skipped: {test.id().rpartition('.')[2]}: {reason}")
     if result.skipped and len(result.skipped) == result.testsRun:
-        print("skipped: " + result.skipped[0][1])
         sys.exit(77)
     sys.exit(0 if result.wasSuccessful() else 1)
 

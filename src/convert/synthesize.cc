@@ -166,7 +166,8 @@ WriteSummary synthesize_checkpoint(const GptOssConfig& shapes, const fs::path& o
   const std::string text = tokenizer_text(tokenizer_path, shapes.vocab_size);
   MOXIE_CHECK(text.find_first_not_of(" \t\r\n") != std::string::npos &&
                   text[text.find_first_not_of(" \t\r\n")] == '{',
-              kUnsupported, source, " is no tokenizer.json; tools/make-tokenizer-json makes one of a rank file");
+              kUnsupported, source,
+              " is no tokenizer.json; tools/make-tokenizer-json makes one of a rank file");
   const Tokenizer tokenizer = Tokenizer::from_tokenizer_json(text, source);
   MOXIE_CHECK(tokenizer.vocab_size() <= shapes.vocab_size, kInvalidArgument, source,
               " has ids up to ", tokenizer.vocab_size() - 1, ", the model has only ",
