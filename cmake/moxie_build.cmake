@@ -61,7 +61,10 @@ function(moxie_test name)
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST NO_PRETTY_VALUES PROPERTIES TIMEOUT 600)
 endfunction()
 
-# moxie_fuzz(<name> <source>): one libFuzzer program in <build>/fuzz.
+# moxie_fuzz(<name> <source>): one libFuzzer program in <build>/fuzz; the target fuzz_programs builds all.
+if(MOXIE_FUZZ)
+  add_custom_target(fuzz_programs)
+endif()
 function(moxie_fuzz name source)
   if(NOT MOXIE_FUZZ)
     return()
@@ -70,4 +73,5 @@ function(moxie_fuzz name source)
   target_link_libraries(${name} PRIVATE moxie)
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/fuzz)
+  add_dependencies(fuzz_programs ${name})
 endfunction()

@@ -74,6 +74,14 @@ std::string take_channel(std::string_view& text, bool* skipped_blanks = nullptr)
   return name;
 }
 
+// `bytes` with U+FFFD for what is not UTF-8, which is a recovery.
+std::string decode_utf8(const std::string& bytes, std::vector<Recovery>& recoveries) {
+  Utf8Stream stream;
+  std::string decoded = stream.push(bytes) + stream.finish();
+  if (decoded != bytes) recoveries.push_back(Recovery::kInvalidUtf8);
+  return decoded;
+}
+
 // A word of the header; of a content type behind <|constrain|> including that.
 struct Part {
   std::string text;
@@ -108,9 +116,7 @@ class Words {
 
  private:
   void read_text(const std::string& bytes) {
-    Utf8Stream stream;
-    const std::string decoded = stream.push(bytes) + stream.finish();
-    if (decoded != bytes) recoveries_.push_back(Recovery::kInvalidUtf8);
+    const std::string decoded = decode_utf8(bytes, recoveries_);
     std::string_view text = decoded;
     if (previous_ == Kind::kChannel) {
       bool skipped_blanks = false;
@@ -357,7 +363,7 @@ ParsedHeader parse_headless(const std::vector<HeaderPiece>& pieces, const Header
   const bool is_explicit = context.start == HeaderStart::kExplicit;
   if (role && role->role != Role::kTool && (is_explicit || role->role == Role::kAssistant)) {
     out.message.role = role->role;
-    out.message.name = role->name;
+    out.message.name = decode_utf8(role->name, out.recoveries);
     text = without_leading_blanks(text.substr(word.size()));
   } else if (is_explicit) {
     out.recoveries.push_back(Recovery::kUnknownRole);

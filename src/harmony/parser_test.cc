@@ -112,6 +112,15 @@ TEST(HarmonyParser, NothingOfTheContentIsHeldBackButIncompleteCharacters) {
   EXPECT_EQ(parser.messages().size(), 1u);
 }
 
+// Found by the fuzz target: the name came through as the bytes it was made of.
+TEST(HarmonyParser, ANameThatIsNoUtf8IsMendedWithoutAMessageTokenToo) {
+  const Parsed parsed = parse("<|start|>user:\xff hello<|end|>");
+  ASSERT_EQ(parsed.messages.size(), 1u);
+  EXPECT_EQ(parsed.messages[0].name, "\xef\xbf\xbd");
+  EXPECT_EQ(parsed.messages[0].content, "hello");
+  EXPECT_EQ(parsed.count(Recovery::kInvalidUtf8), 1);
+}
+
 // The library's vectors, with 0xf0 0x9f for its token 9552.
 TEST(HarmonyParser, BytesThatAreNoCharactersBecomeOneReplacementForEachPiece) {
   const auto content = [](std::string_view text, int64_t mended) {
