@@ -87,8 +87,6 @@ void prefill(const LinearArgs& args, const MatmulKernels& kernels, Context& cont
     multiply_panels(kernels, k, padded, memory.groups + first_group * pairs, count, sums,
                     [&](int64_t k_begin, int64_t k_count) -> Panel {
                       const uint16_t* at = weight + begin * k + k_begin;
-                      if (kernels.dense_in_place && padded == features && k_count % kDepth == 0)
-                        return {at, k};
                       kernels.panel_dense(at, k, features, k_count, panel, kernels.k_chunk);
                       return {panel, kernels.k_chunk};
                     });

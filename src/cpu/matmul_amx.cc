@@ -20,7 +20,6 @@ const MatmulKernels& matmul_kernels_amx() {
                                              .feature_tile = 32,
                                              .features_per_task = 64,
                                              .k_chunk = 3072,
-                                             .dense_in_place = false,
                                              .pack_group = pack_group_avx512,
                                              .panel_dense = tile_panel_dense_avx512_bf16,
                                              .panel_mxfp4 = tile_panel_mxfp4_avx512_bf16,

@@ -269,7 +269,6 @@ const MatmulKernels& matmul_kernels_avx2() {
                                              .feature_tile = kTile,
                                              .features_per_task = 96,
                                              .k_chunk = 288,
-                                             .dense_in_place = false,
                                              .pack_group = pack_group_scalar,
                                              .panel_dense = panel_dense,
                                              .panel_mxfp4 = panel_mxfp4,

@@ -256,7 +256,6 @@ const MatmulKernels& matmul_kernels_avx512_bf16() {
                                              .feature_tile = kTile,
                                              .features_per_task = 64,
                                              .k_chunk = 288,
-                                             .dense_in_place = false,
                                              .pack_group = pack_group_avx512,
                                              .panel_dense = panel_dense,
                                              .panel_mxfp4 = panel_mxfp4,

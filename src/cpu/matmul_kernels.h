@@ -52,7 +52,6 @@ struct MatmulKernels {
   int64_t feature_tile;         // panels hold a multiple of this many features
   int64_t features_per_task;    // a multiple of feature_tile and of 16
   int64_t k_chunk;              // a multiple of kDepth
-  bool dense_in_place;          // multiply() may read whole tiles of a dense matrix where it lies
 
   // Packs up to kGroup rows of k bf16 numbers (rows[t] null: zeros) as pairs along k:
   // out[k' / 2][token] = {x[k'], x[k' + 1]}, k' up to k padded to kDepth.

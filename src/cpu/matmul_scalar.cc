@@ -208,7 +208,6 @@ const MatmulKernels& matmul_kernels_scalar() {
                                              .feature_tile = kTile,
                                              .features_per_task = 64,
                                              .k_chunk = 288,
-                                             .dense_in_place = false,
                                              .pack_group = pack_group_scalar,
                                              .panel_dense = panel_dense,
                                              .panel_mxfp4 = panel_mxfp4,
