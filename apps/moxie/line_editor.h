@@ -24,7 +24,7 @@ class LineEditor {
   bool is_terminal() const;
   // The prompt is shown on a terminal only. Throws Error(kIo).
   Outcome read(const std::string& prompt, std::string& text);
-  // Adds to the history and to its file; multi-line texts are kept for this session only.
+  // Adds to the history and to its file; multi-line texts are not written to it.
   void remember(const std::string& text);
 
  private:
