@@ -21,6 +21,9 @@ namespace {
 
 constexpr size_t kMaxConfigBytes = size_t{1} << 20;  // the published ones have 2 KB
 constexpr size_t kMaxConfigValues = 20'000;
+constexpr int64_t kMaxHeadDim = 1024;
+constexpr double kMinAttentionFactor = 1e-6, kMaxAttentionFactor = 1e6;
+constexpr int64_t kMaxPositions = int64_t{1} << 31;
 
 // Reads keys of one JSON object with their ranges.
 class Reader {
@@ -96,7 +99,7 @@ void read_sizes(const Reader& reader, GptOssConfig* config) {
   config->num_q_heads = reader.get_int("num_attention_heads", 1, 4096);
   config->num_kv_heads =
       reader.find_int("num_key_value_heads", 1, 4096).value_or(config->num_q_heads);
-  const auto head_dim = reader.find_int("head_dim", 2, 1024);
+  const auto head_dim = reader.find_int("head_dim", 2, kMaxHeadDim);
   config->head_dim = head_dim.value_or(config->hidden_size / config->num_q_heads);
   config->sliding_window = reader.find_int("sliding_window", 1, 1 << 30).value_or(128);
   config->swiglu_alpha = reader.find_double("swiglu_alpha", 1e-3, 1e3).value_or(1.702);
@@ -111,6 +114,9 @@ void read_sizes(const Reader& reader, GptOssConfig* config) {
   MOXIE_CHECK(config->head_dim >= 2 && config->head_dim % 2 == 0, kInvalidArgument, where,
               ": \"head_dim\" is ", config->head_dim,
               "; expected an even number, as rotation pairs its halves");
+  MOXIE_CHECK(config->head_dim <= kMaxHeadDim, kInvalidArgument, where,
+              ": \"head_dim\" is absent, and \"hidden_size\" / \"num_attention_heads\" is ",
+              config->head_dim, "; expected at most ", kMaxHeadDim);
   MOXIE_CHECK(config->num_q_heads % config->num_kv_heads == 0, kInvalidArgument, where,
               ": \"num_attention_heads\" is ", config->num_q_heads,
               "; expected a multiple of \"num_key_value_heads\", which is ", config->num_kv_heads);
@@ -151,14 +157,20 @@ void read_yarn(const Reader& rope, GptOssConfig* config) {
   config->yarn_beta_fast = rope.find_double("beta_fast", 1e-6, 1e9).value_or(32);
   config->yarn_beta_slow = rope.find_double("beta_slow", 1e-6, 1e9).value_or(1);
   config->yarn_original_context =
-      rope.find_int("original_max_position_embeddings", 1, int64_t{1} << 31)
+      rope.find_int("original_max_position_embeddings", 1, kMaxPositions)
           .value_or(config->max_position);
   config->yarn_truncate = rope.get_bool("truncate", true);
-  config->yarn_attention_factor = rope.find_double("attention_factor", 1e-6, 1e6);
+  config->yarn_attention_factor =
+      rope.find_double("attention_factor", kMinAttentionFactor, kMaxAttentionFactor);
   const auto mscale = rope.find_double("mscale", 0, 1e6);
   const auto all_dim = rope.find_double("mscale_all_dim", 0, 1e6);
   if (!config->yarn_attention_factor && mscale.value_or(0) > 0 && all_dim.value_or(0) > 0)
     config->yarn_attention_factor = yarn_mscale(*factor, *mscale) / yarn_mscale(*factor, *all_dim);
+  const double attention_factor = config->yarn_attention_factor.value_or(1);
+  MOXIE_CHECK(attention_factor >= kMinAttentionFactor && attention_factor <= kMaxAttentionFactor,
+              kInvalidArgument, rope.where(),
+              ": \"mscale\" and \"mscale_all_dim\" make an attention factor of ", attention_factor,
+              "; expected one from ", kMinAttentionFactor, " to ", kMaxAttentionFactor);
   MOXIE_CHECK(config->yarn_beta_fast > config->yarn_beta_slow, kInvalidArgument, rope.where(),
               ": \"beta_fast\" is ", config->yarn_beta_fast,
               "; expected more than \"beta_slow\", which is ", config->yarn_beta_slow);
@@ -212,7 +224,7 @@ GptOssConfig read_hugging_face(const Reader& reader) {
   config.experts_per_token = reader.get_int("num_experts_per_tok", "experts_per_token", 1, 1 << 10);
   read_sizes(reader, &config);
   read_layer_types(reader, &config);
-  config.max_position = reader.get_int("max_position_embeddings", 1, int64_t{1} << 31);
+  config.max_position = reader.get_int("max_position_embeddings", 1, kMaxPositions);
   config.rms_norm_eps = reader.find_double("rms_norm_eps", 1e-12, 1).value_or(1e-5);
   read_rope(reader, &config);
   reader.check_is("hidden_act", "silu");
@@ -239,7 +251,7 @@ GptOssConfig read_original(const Reader& reader) {
   read_layer_types(reader, &config);
   config.rope_theta = reader.find_double("rope_theta", 1.001, 1e15).value_or(150000);
   config.yarn_original_context =
-      reader.find_int("initial_context_length", 1, 1 << 26).value_or(4096);
+      reader.find_int("initial_context_length", 1, kMaxPositions).value_or(4096);
   config.yarn_factor = reader.find_double("rope_scaling_factor", 1, 1e6).value_or(32);
   config.yarn_beta_slow = reader.find_double("rope_ntk_alpha", 1e-6, 1e9).value_or(1);
   config.yarn_beta_fast = reader.find_double("rope_ntk_beta", 1e-6, 1e9).value_or(32);
@@ -249,7 +261,8 @@ GptOssConfig read_original(const Reader& reader) {
   // The original code takes a factor of 1 for "no scaling".
   config.rope_scaling = config.yarn_factor > 1 ? RopeScaling::kYarn : RopeScaling::kNone;
   config.max_position = static_cast<int64_t>(
-      std::min(static_cast<double>(config.yarn_original_context) * config.yarn_factor, 0x1p31));
+      std::min(static_cast<double>(config.yarn_original_context) * config.yarn_factor,
+               static_cast<double>(kMaxPositions)));
   return config;
 }
 

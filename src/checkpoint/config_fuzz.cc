@@ -1,5 +1,5 @@
 // Any bytes as config.json: refused with an Error, or a configuration that is within its ranges and
-// reads back the same from what write_config() makes of it.
+// reads back the same from what write_config() makes of it, in each layout that can express it.
 #include <cstdlib>
 
 #include "checkpoint/checkpoint.h"
@@ -19,6 +19,18 @@ void check_ranges(const moxie::GptOssConfig& c) {
   if (!sound) std::abort();
 }
 
+void check_reads_back(const moxie::GptOssConfig& config, moxie::CheckpointLayout layout) {
+  std::string written;
+  try {
+    written = moxie::write_config(config, layout);
+  } catch (const moxie::Error& error) {
+    if (error.code() != moxie::ErrorCode::kUnsupported) std::abort();
+    return;
+  }
+  const moxie::GptOssConfig again = moxie::parse_config(written, "written");
+  if (moxie::write_config(again, layout) != written) std::abort();
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* input, size_t size) {
@@ -27,9 +39,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* input, size_t size) {
     const std::string_view text(reinterpret_cast<const char*>(input), size);
     const moxie::GptOssConfig config = moxie::parse_config(text, "fuzz");
     check_ranges(config);
-    const std::string written = moxie::write_config(config, CheckpointLayout::kHuggingFace);
-    const moxie::GptOssConfig again = moxie::parse_config(written, "written");
-    if (moxie::write_config(again, CheckpointLayout::kHuggingFace) != written) std::abort();
+    check_reads_back(config, CheckpointLayout::kHuggingFace);
+    check_reads_back(config, CheckpointLayout::kOriginal);
   } catch (const moxie::Error& error) {
     const std::string_view sentence = error.what();
     if (error.code() == moxie::ErrorCode::kInternal || sentence.find("written") == 0) std::abort();

@@ -240,6 +240,10 @@ TEST(Config, HostileRow09HeadsThatDoNotDivide) {
   // hidden_size / heads where head_dim is absent
   EXPECT_SAYS(refused(with(kHuggingFace20b, {{"head_dim", ""}, {"num_attention_heads", "4096"}})),
               "\"head_dim\" is 0");
+  EXPECT_SAYS(
+      refused(with(kHuggingFace20b,
+                   {{"head_dim", ""}, {"num_attention_heads", "1"}, {"num_key_value_heads", "1"}})),
+      "\"num_attention_heads\" is 2880; expected at most 1024");
 }
 
 TEST(Config, HostileRow09NegativeWindowAndOtherSizes) {
@@ -280,6 +284,10 @@ TEST(Config, HostileRow09RopeScaling) {
   EXPECT_SAYS(rope(R"("factor":32,"beta_fast":1,"beta_slow":1)"), "expected more than");
   EXPECT_SAYS(rope(R"("factor":32,"original_max_position_embeddings":0)"), "found 0");
   EXPECT_SAYS(rope(R"("factor":32,"truncate":"no")"), "true or false");
+  EXPECT_SAYS(rope(R"("factor":1e6,"mscale":1e6,"mscale_all_dim":1e-9)"),
+              "\"mscale\" and \"mscale_all_dim\" make an attention factor of 1.38155e+06");
+  EXPECT_SAYS(rope(R"("factor":1e6,"mscale":1e-9,"mscale_all_dim":1e6)"),
+              "attention factor of 7.2");
   EXPECT_SAYS(refused_with("rope_scaling", "7"), "expected a JSON object");
 }
 
@@ -355,6 +363,17 @@ TEST(ConfigWriter, WithoutYarnBothLayoutsKeepTheContext) {
     const GptOssConfig again = parse(write_config(c, layout));
     EXPECT_EQ(again.rope_scaling, RopeScaling::kNone);
     EXPECT_EQ(again.max_position, 4096);
+  }
+}
+
+TEST(ConfigWriter, WithoutYarnWhatIsWrittenReadsBackTheSame) {
+  const GptOssConfig original =
+      parse(with(kOriginal20b, {{"initial_context_length", "5000"}, {"rope_scaling_factor", "1"}}));
+  EXPECT_EQ(original.max_position, 5000);
+  for (const CheckpointLayout layout :
+       {CheckpointLayout::kHuggingFace, CheckpointLayout::kOriginal}) {
+    const std::string written = write_config(original, layout);
+    EXPECT_EQ(write_config(parse(written), layout), written);
   }
 }
 

@@ -42,7 +42,8 @@ std::string hugging_face(const GptOssConfig& c) {
   text.add("head_dim", number(c.head_dim));
   text.add("hidden_act", "\"silu\"");
   text.add("hidden_size", number(c.hidden_size));
-  text.add("initial_context_length", number(c.yarn_original_context));
+  if (c.rope_scaling == RopeScaling::kYarn)
+    text.add("initial_context_length", number(c.yarn_original_context));
   text.add("initializer_range", "0.02");
   text.add("intermediate_size", number(c.intermediate_size));
   std::string types = "[";
