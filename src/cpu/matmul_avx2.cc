@@ -1,13 +1,15 @@
 // Products in AVX2 with fused multiply-adds: everything is widened to float32.
 //
 // Work    decode: one weight row at a time; byte shuffles look up both bytes of a code's bf16.
-//         prefill: 4 features x 16 tokens in 8 accumulators, as many as two multiplications a cycle
-//         with a latency of four need; more would spill.
+//         prefill: 6 features x 16 tokens in 12 accumulators; two vectors of tokens, a weight and
+//         a mask fill the other four registers. (8 would be enough for two multiplications a cycle
+//         with a latency of four, if nothing ever came late.)
 // Needs   AVX2, FMA
+#include "cpu/matmul_avx2.h"
+
 #include <immintrin.h>
 
 #include "cpu/matmul_kernels.h"
-#include "cpu/matmul_scalar.h"
 #include "cpu/mxfp4_tables.h"
 
 namespace moxie::cpu {
@@ -174,21 +176,28 @@ void panel_dense(const uint16_t* weight, int64_t stride, int64_t features, int64
   }
 }
 
-// Like decode(), in the elements' own order.
+// Like decode(), in the elements' own order. Each code byte is put where its two elements are
+// wanted: those of a 32-bit lane 8 apart, so that its lower halves, and its upper ones, become 8
+// neighbours. Even elements stand in even 16-bit lanes.
 void decode_in_order(const uint8_t* codes, uint8_t scale, float* out) {
-  const __m128i pairs = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes));
-  const __m128i even = _mm_and_si128(pairs, _mm_set1_epi8(15));
-  const __m128i odd = _mm_and_si128(_mm_srli_epi16(pairs, 4), _mm_set1_epi8(15));
+  const __m256i place = _mm256_setr_epi8(0, 4, 0, 4, 1, 5, 1, 5, 8, 12, 8, 12, 9, 13, 9, 13,  //
+                                         2, 6, 2, 6, 3, 7, 3, 7, 10, 14, 10, 14, 11, 15, 11, 15);
+  const __m256i pairs = _mm256_shuffle_epi8(
+      _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes))), place);
+  const __m256i odd = _mm256_mulhi_epu16(pairs, _mm256_set1_epi16(1 << 12));  // pairs >> 4
+  const __m256i index =
+      _mm256_and_si256(_mm256_blend_epi16(pairs, odd, 0xaa), _mm256_set1_epi8(15));
   const auto* table = reinterpret_cast<const __m128i*>(kMxfp4Bytes.bytes[scale]);
-  for (int half = 0; half < 2; ++half) {
-    const __m128i index = half == 0 ? _mm_unpacklo_epi8(even, odd) : _mm_unpackhi_epi8(even, odd);
-    const __m128i low = _mm_shuffle_epi8(_mm_load_si128(table), index);
-    const __m128i high = _mm_shuffle_epi8(_mm_load_si128(table + 1), index);
-    _mm256_storeu_ps(out + half * 16,
-                     widen_low(_mm256_cvtepu16_epi32(_mm_unpacklo_epi8(low, high))));
-    _mm256_storeu_ps(out + half * 16 + 8,
-                     widen_low(_mm256_cvtepu16_epi32(_mm_unpackhi_epi8(low, high))));
-  }
+  const __m256i low =
+      _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_load_si128(table)), index);
+  const __m256i high =
+      _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_load_si128(table + 1)), index);
+  const __m256i first = _mm256_unpacklo_epi8(low, high);
+  const __m256i second = _mm256_unpackhi_epi8(low, high);
+  _mm256_storeu_ps(out, widen_low(first));
+  _mm256_storeu_ps(out + 8, widen_high(first));
+  _mm256_storeu_ps(out + 16, widen_low(second));
+  _mm256_storeu_ps(out + 24, widen_high(second));
 }
 
 void panel_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t block_stride,
@@ -202,7 +211,7 @@ void panel_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t block_stri
   }
 }
 
-constexpr int kTile = 4;
+constexpr int kTile = 6;
 
 // One feature's sums for 16 tokens.
 struct Pair {
@@ -216,9 +225,15 @@ void store_pair(const Pair& pair, float* sums) {
   _mm256_store_ps(sums, pair.low);
   _mm256_store_ps(sums + 8, pair.high);
 }
-Pair multiply_add(const Pair& sums, const float* weight, const Pair& tokens) {
+// sum += a * b. As an intrinsic g++ 12 would put some sums where their factor was, and then move
+// and store them in every step.
+void multiply_add(__m256& sum, __m256 a, __m256 b) {
+  asm("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
+}
+void multiply_add(Pair& sums, const float* weight, const Pair& tokens) {
   const __m256 w = _mm256_broadcast_ss(weight);
-  return {_mm256_fmadd_ps(w, tokens.low, sums.low), _mm256_fmadd_ps(w, tokens.high, sums.high)};
+  multiply_add(sums.low, w, tokens.low);
+  multiply_add(sums.high, w, tokens.high);
 }
 
 // kTile features x 16 tokens. The sums have names because g++ 12 would store an array of them in
@@ -227,25 +242,33 @@ void multiply_tile(const float* a, int64_t a_stride, const uint32_t* x, int64_t 
                    bool first) {
   Pair sums0 = load_pair(sums, first), sums1 = load_pair(sums + kGroup, first);
   Pair sums2 = load_pair(sums + 2 * kGroup, first), sums3 = load_pair(sums + 3 * kGroup, first);
-  for (int64_t k = 0; k < depth; k += 2) {
-    const auto* pairs = reinterpret_cast<const __m256i*>(x + k / 2 * kGroup);
+  Pair sums4 = load_pair(sums + 4 * kGroup, first), sums5 = load_pair(sums + 5 * kGroup, first);
+  const float* b = a + 3 * a_stride;  // addresses of six features from two registers
+  for (int64_t k = 0; k < depth; k += 2, a += 2, b += 2, x += kGroup) {
+    const auto* pairs = reinterpret_cast<const __m256i*>(x);
     const Pair even = {widen_low(_mm256_load_si256(pairs)),
                        widen_low(_mm256_load_si256(pairs + 1))};
-    sums0 = multiply_add(sums0, a + k, even);
-    sums1 = multiply_add(sums1, a + a_stride + k, even);
-    sums2 = multiply_add(sums2, a + 2 * a_stride + k, even);
-    sums3 = multiply_add(sums3, a + 3 * a_stride + k, even);
+    multiply_add(sums0, a, even);
+    multiply_add(sums1, a + a_stride, even);
+    multiply_add(sums2, a + 2 * a_stride, even);
+    multiply_add(sums3, b, even);
+    multiply_add(sums4, b + a_stride, even);
+    multiply_add(sums5, b + 2 * a_stride, even);
     const Pair odd = {widen_high(_mm256_load_si256(pairs)),
                       widen_high(_mm256_load_si256(pairs + 1))};
-    sums0 = multiply_add(sums0, a + k + 1, odd);
-    sums1 = multiply_add(sums1, a + a_stride + k + 1, odd);
-    sums2 = multiply_add(sums2, a + 2 * a_stride + k + 1, odd);
-    sums3 = multiply_add(sums3, a + 3 * a_stride + k + 1, odd);
+    multiply_add(sums0, a + 1, odd);
+    multiply_add(sums1, a + a_stride + 1, odd);
+    multiply_add(sums2, a + 2 * a_stride + 1, odd);
+    multiply_add(sums3, b + 1, odd);
+    multiply_add(sums4, b + a_stride + 1, odd);
+    multiply_add(sums5, b + 2 * a_stride + 1, odd);
   }
   store_pair(sums0, sums);
   store_pair(sums1, sums + kGroup);
   store_pair(sums2, sums + 2 * kGroup);
   store_pair(sums3, sums + 3 * kGroup);
+  store_pair(sums4, sums + 4 * kGroup);
+  store_pair(sums5, sums + 5 * kGroup);
 }
 
 void multiply(const void* panel, int64_t panel_stride, int64_t features, const uint32_t* x,
@@ -269,16 +292,16 @@ const MatmulKernels& matmul_kernels_avx2() {
                                              .feature_tile = kTile,
                                              .features_per_task = 96,
                                              .k_chunk = 288,
-                                             .pack_group = pack_group_scalar,
+                                             .pack_group = pack_group_avx2,
                                              .panel_dense = panel_dense,
                                              .panel_mxfp4 = panel_mxfp4,
                                              .multiply = multiply,
-                                             .transpose = transpose_scalar,
-                                             .finish_bf16 = finish_bf16_scalar,
-                                             .finish_f32 = finish_f32_scalar,
-                                             .swiglu = swiglu_row_scalar,
-                                             .swiglu_pairs = swiglu_pairs_scalar,
-                                             .combine = combine_scalar};
+                                             .transpose = transpose_avx2,
+                                             .finish_bf16 = finish_bf16_avx2,
+                                             .finish_f32 = finish_f32_avx2,
+                                             .swiglu = swiglu_row_avx2,
+                                             .swiglu_pairs = swiglu_pairs_avx2,
+                                             .combine = combine_avx2};
   return kKernels;
 }
 
