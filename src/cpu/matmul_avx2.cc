@@ -1,6 +1,7 @@
-// Products in AVX2 with fused multiply-adds: everything is widened to float32.
+// Products in AVX2 with fused multiply-adds: everything is widened to float32, but for decode's
+// MXFP4, which has a file of its own.
 //
-// Work    decode: one weight row at a time; byte shuffles look up both bytes of a code's bf16.
+// Work    decode: several weight rows at a time, in two sums each.
 //         prefill: 6 features x 16 tokens in 12 accumulators; two vectors of tokens, a weight and
 //         a mask fill the other four registers. (8 would be enough for two multiplications a cycle
 //         with a latency of four, if nothing ever came late.)
@@ -15,8 +16,6 @@
 namespace moxie::cpu {
 namespace {
 
-constexpr int64_t kAheadBytes = 2048;  // of prefetch
-
 int64_t padded(int64_t k) { return (k + kDepth - 1) / kDepth * kDepth; }
 
 __m256 widen_low(__m256i pairs) { return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)); }
@@ -25,35 +24,10 @@ __m256 widen_high(__m256i pairs) {
       _mm256_and_si256(pairs, _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
 }
 
-// 32 weights in the order of the loop that made them.
-struct Block {
-  __m256 part[4];
-};
-
-// Element order: 0 2 .. 14, 1 3 .. 15, 16 18 .. 30, 17 19 .. 31.
-Block load_dense(const uint16_t* p) {
-  const __m256i first = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-  const __m256i second = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 16));
-  return {{widen_low(first), widen_high(first), widen_low(second), widen_high(second)}};
-}
-
-// Even codes in the lower half, odd ones in the upper half, 16 each; bytes become 16-bit bf16 by
-// interleaving. Element order: kMxfp4Order.
-constexpr uint8_t kMxfp4Order[32] = {0,  4,  8,  12, 1,  5,  9,  13, 2,  6,  10,
-                                     14, 3,  7,  11, 15, 16, 20, 24, 28, 17, 21,
-                                     25, 29, 18, 22, 26, 30, 19, 23, 27, 31};
-Block decode(const uint8_t* codes, uint8_t scale) {
-  const __m128i pairs = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes));
-  const __m256i index =
-      _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(pairs, 4), pairs), _mm256_set1_epi8(15));
-  const auto* table = reinterpret_cast<const __m128i*>(kMxfp4Bytes.bytes[scale]);
-  const __m256i low =
-      _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_load_si128(table)), index);
-  const __m256i high =
-      _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_load_si128(table + 1)), index);
-  const __m256i first = _mm256_unpacklo_epi8(low, high);
-  const __m256i second = _mm256_unpackhi_epi8(low, high);
-  return {{widen_low(first), widen_high(first), widen_low(second), widen_high(second)}};
+float reduce(__m256 x) {
+  __m128 half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+  return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
 }
 
 float widen(uint16_t bits) { return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16); }
@@ -68,97 +42,102 @@ void prepare_dense(const uint16_t* x, int64_t k, void* out) {
       }
 }
 
-void prepare_mxfp4(const uint16_t* x, int64_t k, void* out) {
-  float* values = static_cast<float*>(out);
-  for (int64_t i = 0; i < k; i += 32)
-    for (int j = 0; j < 32; ++j) values[i + j] = widen(x[i + kMxfp4Order[j]]);
+// sum += a * b. As an intrinsic g++ 12 would put some sums where their factor was, and then move
+// and store them in every step.
+void multiply_add(__m256& sum, __m256 a, __m256 b) {
+  asm("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
 }
 
-// At most two rows: their eight sums and a block fill the sixteen registers.
-template <int kRows>
-struct Sums {
-  __m256 chains[kRows][4];
+// Keeps g++ 12 from loading it again for every use.
+__m256 load_once(const float* p) {
+  __m256 x = _mm256_load_ps(p);
+  asm("" : "+x"(x));
+  return x;
+}
 
-  void clear() {
-    for (int r = 0; r < kRows; ++r)
-      for (int i = 0; i < 4; ++i) chains[r][i] = _mm256_setzero_ps();
+// kWeights weight rows, which are read side by side, with kRows activation rows. Four pairs of them
+// at most: their two sums each fill half of the registers.
+template <int kWeights, int kRows>
+struct DotDense {
+  const uint16_t* weights[kWeights];
+  const float* x[kRows];
+  __m256 even[kWeights][kRows], odd[kWeights][kRows];
+
+  // 16 elements; those of weight row w from w + w_offset on.
+  void add(const uint16_t* const* w, int64_t w_offset, int64_t x_offset) {
+    __m256 x_even[kRows], x_odd[kRows];
+    for (int r = 0; r < kRows; ++r) {
+      x_even[r] = load_once(x[r] + x_offset);
+      x_odd[r] = load_once(x[r] + x_offset + 8);
+    }
+    for (int i = 0; i < kWeights; ++i) {
+      const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w[i] + w_offset));
+      const __m256 low = widen_low(pairs), high = widen_high(pairs);
+      for (int r = 0; r < kRows; ++r) {
+        multiply_add(even[i][r], low, x_even[r]);
+        multiply_add(odd[i][r], high, x_odd[r]);
+      }
+    }
   }
-  void add(const Block& w, const float* const* x, int64_t at) {
-    for (int i = 0; i < 4; ++i)
+  // z[r * z_stride + i * w_stride]
+  void run(int64_t k, float* z, int64_t z_stride, int64_t w_stride) {
+    for (int i = 0; i < kWeights; ++i)
+      for (int r = 0; r < kRows; ++r) even[i][r] = odd[i][r] = _mm256_setzero_ps();
+    int64_t at = 0;
+    for (; at + 16 <= k; at += 16) add(weights, at, at);
+    if (at < k) {
+      uint16_t rest[kWeights][16] = {};
+      const uint16_t* rests[kWeights];
+      for (int i = 0; i < kWeights; ++i) {
+        for (int64_t j = at; j < k; ++j) rest[i][j - at] = weights[i][j];
+        rests[i] = rest[i];
+      }
+      add(rests, 0, at);
+    }
+    for (int i = 0; i < kWeights; ++i)
       for (int r = 0; r < kRows; ++r)
-        chains[r][i] = _mm256_fmadd_ps(w.part[i], _mm256_load_ps(x[r] + at + 8 * i), chains[r][i]);
-  }
-  float total(int r) const {
-    const __m256 sum = _mm256_add_ps(_mm256_add_ps(chains[r][0], chains[r][1]),
-                                     _mm256_add_ps(chains[r][2], chains[r][3]));
-    __m128 half = _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps(sum, 1));
-    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
-    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+        z[r * z_stride + i * w_stride] = reduce(_mm256_add_ps(even[i][r], odd[i][r]));
   }
 };
 
-template <int kRows>
-void dot_dense_row(const uint16_t* w, int64_t k, const void* const* x, float* z, int64_t z_stride) {
-  const float* rows[kRows];
-  for (int r = 0; r < kRows; ++r) rows[r] = static_cast<const float*>(x[r]);
-  Sums<kRows> sums;
-  sums.clear();
-  int64_t i = 0;
-  for (; i + 32 <= k; i += 32) {
-    _mm_prefetch(reinterpret_cast<const char*>(w + i) + kAheadBytes, _MM_HINT_T0);
-    sums.add(load_dense(w + i), rows, i);
-  }
-  if (i < k) {
-    uint16_t last[32] = {};
-    __builtin_memcpy(last, w + i, static_cast<size_t>(k - i) * 2);
-    sums.add(load_dense(last), rows, i);
-  }
-  for (int r = 0; r < kRows; ++r) z[r * z_stride] = sums.total(r);
+// Rows f, f + step, .. of the weights.
+template <int kWeights, int kRows>
+void dot_dense_rows(const uint16_t* weight, int64_t step, int64_t k, const void* const* x, float* z,
+                    int64_t z_stride) {
+  DotDense<kWeights, kRows> dot;
+  for (int i = 0; i < kWeights; ++i) dot.weights[i] = weight + i * step * k;
+  for (int r = 0; r < kRows; ++r) dot.x[r] = static_cast<const float*>(x[r]);
+  dot.run(k, z, z_stride, step);
 }
 
-template <int kRows>
-void dot_mxfp4_row(const uint8_t* codes, const uint8_t* scales, int64_t k, const void* const* x,
-                   float* z, int64_t z_stride) {
-  const float* rows[kRows];
-  for (int r = 0; r < kRows; ++r) rows[r] = static_cast<const float*>(x[r]);
-  Sums<kRows> sums;
-  sums.clear();
-  for (int64_t b = 0; b < k / 32; ++b) {
-    if (b % 4 == 0)
-      _mm_prefetch(reinterpret_cast<const char*>(codes + b * 16) + kAheadBytes, _MM_HINT_T0);
-    sums.add(decode(codes + b * 16, scales[b]), rows, b * 32);
-  }
-  for (int r = 0; r < kRows; ++r) z[r * z_stride] = sums.total(r);
-}
-
-// Pairs of rows, weight row by weight row, so that the second pair finds the weights in L1.
+// One stream of reading does not use the memory fully, so for one activation row weights are read
+// in four places at once, for a pair of them in two. More than a pair would not fit into L1: for
+// the next pair weights come from L2.
 void dot_dense(const uint16_t* weight, int64_t n, int64_t k, const void* const* x, int rows,
                float* z, int64_t z_stride) {
-  for (int64_t f = 0; f < n; ++f) {
-    for (int r = 0; r < rows; r += 2) {
-      float* out = z + r * z_stride + f;
-      if (r + 2 <= rows)
-        dot_dense_row<2>(weight + f * k, k, x + r, out, z_stride);
+  for (int r = 0; r < rows; r += 2) {
+    float* out = z + r * z_stride;
+    const int64_t places = r + 2 <= rows ? 2 : 4, step = n / places;
+    for (int64_t f = 0; f < step; ++f) {
+      if (places == 2)
+        dot_dense_rows<2, 2>(weight + f * k, step, k, x + r, out + f, z_stride);
       else
-        dot_dense_row<1>(weight + f * k, k, x + r, out, z_stride);
+        dot_dense_rows<4, 1>(weight + f * k, step, k, x + r, out + f, z_stride);
+    }
+    for (int64_t f = step * places; f < n; ++f) {
+      if (places == 2)
+        dot_dense_rows<1, 2>(weight + f * k, 0, k, x + r, out + f, z_stride);
+      else
+        dot_dense_rows<1, 1>(weight + f * k, 0, k, x + r, out + f, z_stride);
     }
   }
 }
 
-void dot_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k,
-               const void* const* x, int rows, float* z, int64_t z_stride) {
-  const int64_t blocks = k / 32;
-  for (int64_t f = 0; f < n; ++f) {
-    for (int r = 0; r < rows; r += 2) {
-      const uint8_t* row_codes = codes + f * blocks * 16;
-      const uint8_t* row_scales = scales + f * blocks;
-      float* out = z + r * z_stride + f;
-      if (r + 2 <= rows)
-        dot_mxfp4_row<2>(row_codes, row_scales, k, x + r, out, z_stride);
-      else
-        dot_mxfp4_row<1>(row_codes, row_scales, k, x + r, out, z_stride);
-    }
-  }
+// A panel takes a few lines of each row, too few for the processor to fetch ahead by itself: the
+// lines that follow are those of the next panel, which is filled when this one is multiplied.
+void prefetch_next(const void* row, int64_t bytes) {
+  const char* next = static_cast<const char*>(row) + bytes;
+  for (int64_t i = 0; i < bytes; i += 64) _mm_prefetch(next + i, _MM_HINT_T1);
 }
 
 void panel_dense(const uint16_t* weight, int64_t stride, int64_t features, int64_t k, void* panel,
@@ -166,6 +145,7 @@ void panel_dense(const uint16_t* weight, int64_t stride, int64_t features, int64
   for (int64_t f = 0; f < features; ++f) {
     const uint16_t* row = weight + f * stride;
     float* out = static_cast<float*>(panel) + f * panel_stride;
+    prefetch_next(row, k * 2);
     int64_t i = 0;
     for (; i + 8 <= k; i += 8) {
       const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + i));
@@ -206,6 +186,7 @@ void panel_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t block_stri
     float* out = static_cast<float*>(panel) + f * panel_stride;
     const uint8_t* row_codes = codes + f * block_stride * 16;
     const uint8_t* row_scales = scales + f * block_stride;
+    prefetch_next(row_codes, k / 2);
     for (int64_t b = 0; b < k / 32; ++b)
       decode_in_order(row_codes + b * 16, row_scales[b], out + b * 32);
   }
@@ -224,11 +205,6 @@ Pair load_pair(const float* sums, bool first) {
 void store_pair(const Pair& pair, float* sums) {
   _mm256_store_ps(sums, pair.low);
   _mm256_store_ps(sums + 8, pair.high);
-}
-// sum += a * b. As an intrinsic g++ 12 would put some sums where their factor was, and then move
-// and store them in every step.
-void multiply_add(__m256& sum, __m256 a, __m256 b) {
-  asm("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
 }
 void multiply_add(Pair& sums, const float* weight, const Pair& tokens) {
   const __m256 w = _mm256_broadcast_ss(weight);
@@ -282,26 +258,27 @@ void multiply(const void* panel, int64_t panel_stride, int64_t features, const u
 }  // namespace
 
 const MatmulKernels& matmul_kernels_avx2() {
-  static constexpr MatmulKernels kKernels = {.name = "avx2",
-                                             .x_element_bytes = 4,
-                                             .prepare_dense = prepare_dense,
-                                             .prepare_mxfp4 = prepare_mxfp4,
-                                             .dot_dense = dot_dense,
-                                             .dot_mxfp4 = dot_mxfp4,
-                                             .panel_element_bytes = 4,
-                                             .feature_tile = kTile,
-                                             .features_per_task = 96,
-                                             .k_chunk = 288,
-                                             .pack_group = pack_group_avx2,
-                                             .panel_dense = panel_dense,
-                                             .panel_mxfp4 = panel_mxfp4,
-                                             .multiply = multiply,
-                                             .transpose = transpose_avx2,
-                                             .finish_bf16 = finish_bf16_avx2,
-                                             .finish_f32 = finish_f32_avx2,
-                                             .swiglu = swiglu_row_avx2,
-                                             .swiglu_pairs = swiglu_pairs_avx2,
-                                             .combine = combine_avx2};
+  static constexpr MatmulKernels kKernels = {
+      .name = "avx2",
+      .x_element_bytes = 8,  // float32, and integers beside it
+      .prepare_dense = prepare_dense,
+      .prepare_mxfp4 = prepare_mxfp4_avx2,
+      .dot_dense = dot_dense,
+      .dot_mxfp4 = dot_mxfp4_avx2,
+      .panel_element_bytes = 4,
+      .feature_tile = kTile,
+      .features_per_task = 96,
+      .k_chunk = 288,
+      .pack_group = pack_group_avx2,
+      .panel_dense = panel_dense,
+      .panel_mxfp4 = panel_mxfp4,
+      .multiply = multiply,
+      .transpose = transpose_avx2,
+      .finish_bf16 = finish_bf16_avx2,
+      .finish_f32 = finish_f32_avx2,
+      .swiglu = swiglu_row_avx2,
+      .swiglu_pairs = swiglu_pairs_avx2,
+      .combine = combine_avx2};
   return kKernels;
 }
 

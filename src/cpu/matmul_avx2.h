@@ -1,10 +1,13 @@
-// The AVX2 kernels that go before and after the products. Contracts: MatmulKernels.
+// Parts of the AVX2 set. Contracts: MatmulKernels.
 #pragma once
 
 #include <cstdint>
 
 namespace moxie::cpu {
 
+void prepare_mxfp4_avx2(const uint16_t* x, int64_t k, void* out);
+void dot_mxfp4_avx2(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k,
+                    const void* const* x, int rows, float* z, int64_t z_stride);
 void pack_group_avx2(const uint16_t* const* rows, int64_t k, uint32_t* out);
 void transpose_avx2(const float* sums, int64_t features, float* rows, int64_t row_stride);
 void finish_bf16_avx2(const float* z, const float* bias, float scale, const uint16_t* residual,

@@ -451,7 +451,7 @@ TEST(Mxfp4Products, EveryCodeByEveryScale) {
               static_cast<uint8_t>((f & 15) << (4 * (at & 1)));
           scales[static_cast<size_t>(f * kBlocks + at / 32)] = static_cast<uint8_t>(scale);
         }
-        alignas(64) uint8_t prepared[kCols * 4];
+        alignas(64) uint8_t prepared[kCols * 8];
         float z[kFeatures];
         kernels->prepare_mxfp4(x, kCols, prepared);
         const void* rows[1] = {prepared};
@@ -486,6 +486,143 @@ TEST(Mxfp4Products, EveryCodeByEveryScale) {
           }
         }
       }
+    }
+  }
+}
+
+// Rows long enough that kernels may treat whole blocks in other ways, through decode alone.
+constexpr int64_t kLongBlocks = 67, kLongCols = kLongBlocks * 32;
+
+struct LongRows {
+  static constexpr int64_t kRows = kMaxDotRows, kFeatures = 16;
+  std::vector<uint16_t> x = std::vector<uint16_t>(kRows * kLongCols);
+  std::vector<uint8_t> codes = std::vector<uint8_t>(kFeatures * kLongBlocks * 16);
+  std::vector<uint8_t> scales = std::vector<uint8_t>(kFeatures * kLongBlocks, 127);
+
+  // z[row][feature] of rows [first, first + count) in one call.
+  std::vector<float> run(const MatmulKernels& kernels, int64_t first, int64_t count) const {
+    const int64_t bytes = kLongCols * kernels.x_element_bytes;
+    std::vector<uint8_t> memory(static_cast<size_t>(count * bytes + 64), 0xff);
+    const uintptr_t begin = (reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64;
+    const void* rows[kMaxDotRows] = {};
+    for (int64_t r = 0; r < count; ++r) {
+      auto* row = reinterpret_cast<uint8_t*>(begin) + r * bytes;
+      kernels.prepare_mxfp4(x.data() + (first + r) * kLongCols, kLongCols, row);
+      rows[r] = row;
+    }
+    std::vector<float> z(static_cast<size_t>(count * kFeatures));
+    kernels.dot_mxfp4(codes.data(), scales.data(), kFeatures, kLongCols, rows,
+                      static_cast<int>(count), z.data(), kFeatures);
+    return z;
+  }
+  float weight(int64_t f, int64_t i) const {
+    const uint8_t pair = codes[static_cast<size_t>((f * kLongCols + i) / 2)];
+    const auto code = static_cast<uint8_t>(i % 2 == 0 ? pair & 15 : pair >> 4);
+    return to_float(
+        mxfp4::decode_element<bf16>(code, scales[static_cast<size_t>(f * kLongBlocks + i / 32)]));
+  }
+};
+
+TEST(Mxfp4Products, EveryCodeByEveryScaleInLongRows) {
+  for (const MatmulKernels* kernels : all_kernels()) {
+    for (int scale = 0; scale < 256; ++scale) {
+      const bf16 x_value = to_bf16(std::ldexp(-1.0f, std::clamp(127 - scale, -120, 120)));
+      for (const int64_t at : {0, 33, 766, 2143}) {
+        LongRows problem;
+        problem.x[static_cast<size_t>(at)] = x_value.bits;
+        for (int64_t f = 0; f < 16; ++f) {
+          problem.codes[static_cast<size_t>((f * kLongCols + at) / 2)] =
+              static_cast<uint8_t>(f << (4 * (at & 1)));
+          problem.scales[static_cast<size_t>(f * kLongBlocks + at / 32)] =
+              static_cast<uint8_t>(scale);
+        }
+        const std::vector<float> z = problem.run(*kernels, 0, 1);
+        for (int64_t f = 0; f < 16; ++f) {
+          const float got = z[static_cast<size_t>(f)], weight = problem.weight(f, at);
+          const bool may_flush = kernels->panel_element_bytes == 2 && std::abs(weight) < 0x1p-126f;
+          const auto where = [&] {
+            return std::string(kernels->name) + " scale " + std::to_string(scale) + " code " +
+                   std::to_string(f) + " at " + std::to_string(at);
+          };
+          if (scale == 255) {
+            ASSERT_TRUE(std::isnan(got)) << where();
+          } else if (!may_flush || got != 0) {
+            ASSERT_EQ(got, weight * to_float(x_value)) << where();
+          }
+        }
+      }
+    }
+  }
+}
+
+// Neighbours 2^0 to 2^120 apart, zeros among them: nothing may be rounded relative to the largest.
+TEST(Mxfp4Products, ActivationsFarApartStayWithinTheErrorBound) {
+  for (const int spread : {0, 6, 16, 24, 60}) {
+    for (const int scale_spread : {1, 30, 150}) {
+      LongRows problem;
+      uint64_t index = 0;
+      const auto random = [&](int64_t below) {
+        return static_cast<int>(random_bits(77, index++) % static_cast<uint64_t>(below));
+      };
+      for (uint16_t& x : problem.x) {
+        const float mantissa = 1.0f + static_cast<float>(random(128)) / 128.0f;
+        const float value = std::ldexp(mantissa, random(2 * spread + 1) - spread);
+        x = random(8) == 0 ? 0 : to_bf16(random(2) == 0 ? value : -value).bits;
+      }
+      // In one row only few of them.
+      for (int64_t i = 0; i < kLongCols; ++i)
+        if (i % 100 != 7) problem.x[static_cast<size_t>(2 * kLongCols + i)] = to_bf16(1.5f).bits;
+      for (uint8_t& code : problem.codes) code = static_cast<uint8_t>(random(256));
+      // Half of the features meet nothing but that row's small numbers, which thus count in full.
+      for (int64_t f = 1; f < LongRows::kFeatures; f += 2) {
+        for (int64_t i = 0; i < kLongCols; ++i) {
+          const bf16 x{problem.x[static_cast<size_t>(2 * kLongCols + i)]};
+          uint8_t& pair = problem.codes[static_cast<size_t>((f * kLongCols + i) / 2)];
+          if (std::abs(to_float(x)) >= 1) pair &= i % 2 == 0 ? 0xf0 : 0x0f;
+        }
+      }
+      for (uint8_t& scale : problem.scales)
+        scale = static_cast<uint8_t>(150 - scale_spread + random(scale_spread));
+      for (const MatmulKernels* kernels : all_kernels()) {
+        const std::vector<float> z = problem.run(*kernels, 0, LongRows::kRows);
+        for (int64_t row = 0; row < LongRows::kRows; ++row) {
+          const std::vector<float> alone = problem.run(*kernels, row, 1);
+          for (int64_t f = 0; f < LongRows::kFeatures; ++f) {
+            const float got = z[static_cast<size_t>(row * LongRows::kFeatures + f)];
+            ASSERT_EQ(got, alone[static_cast<size_t>(f)]) << kernels->name << " row " << row;
+            double exact = 0, magnitude = 0;
+            for (int64_t i = 0; i < kLongCols; ++i) {
+              const auto x = static_cast<size_t>(row * kLongCols + i);
+              const double product =
+                  static_cast<double>(problem.weight(f, i)) * to_float(bf16{problem.x[x]});
+              exact += product;
+              magnitude += std::abs(product);
+            }
+            ASSERT_NEAR(got, exact, static_cast<double>(kLongCols) * 0x1p-23 * magnitude)
+                << kernels->name << " spread " << spread << " row " << row << " feature " << f;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Mxfp4Products, InfinityAndNanStayInTheirRow) {
+  LongRows problem;
+  for (size_t i = 0; i < problem.x.size(); ++i)
+    problem.x[i] = to_bf16(0.25f * static_cast<float>(random_bits(5, i) % 16)).bits;
+  for (size_t i = 0; i < problem.codes.size(); ++i)
+    problem.codes[i] = static_cast<uint8_t>(0x11 + random_bits(6, i) % 7);  // no zero
+  const LongRows clean = problem;
+  problem.x[kLongCols + 5] = to_bf16(std::numeric_limits<float>::infinity()).bits;
+  problem.x[2 * kLongCols + 2143] = to_bf16(std::numeric_limits<float>::quiet_NaN()).bits;
+  for (const MatmulKernels* kernels : all_kernels()) {
+    const std::vector<float> z = problem.run(*kernels, 0, 4), want = clean.run(*kernels, 0, 4);
+    for (size_t f = 0; f < 16; ++f) {
+      EXPECT_EQ(z[f], want[f]) << kernels->name;
+      EXPECT_EQ(z[16 + f], std::numeric_limits<float>::infinity()) << kernels->name;
+      EXPECT_TRUE(std::isnan(z[32 + f])) << kernels->name;
+      EXPECT_EQ(z[48 + f], want[48 + f]) << kernels->name;
     }
   }
 }
