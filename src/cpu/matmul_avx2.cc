@@ -16,6 +16,8 @@
 namespace moxie::cpu {
 namespace {
 
+constexpr int64_t kAheadBytes = 512;  // of prefetch, in each place of a dense matrix
+
 int64_t padded(int64_t k) { return (k + kDepth - 1) / kDepth * kDepth; }
 
 __m256 widen_low(__m256i pairs) { return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)); }
@@ -84,7 +86,13 @@ struct DotDense {
     for (int i = 0; i < kWeights; ++i)
       for (int r = 0; r < kRows; ++r) even[i][r] = odd[i][r] = _mm256_setzero_ps();
     int64_t at = 0;
-    for (; at + 16 <= k; at += 16) add(weights, at, at);
+    for (; at + 16 <= k; at += 16) {
+      if (at % 32 == 0) {
+        for (int i = 0; i < kWeights; ++i)
+          _mm_prefetch(reinterpret_cast<const char*>(weights[i] + at) + kAheadBytes, _MM_HINT_T0);
+      }
+      add(weights, at, at);
+    }
     if (at < k) {
       uint16_t rest[kWeights][16] = {};
       const uint16_t* rests[kWeights];

@@ -1,16 +1,16 @@
 // MXFP4 dot products of decode in AVX2.
 //
-// Widening each weight to float32 and multiplying 8 at a time takes 15 vector instructions a block,
-// and AMD's Zen 4 has but three units for 12 of them. Integers do with 12, on all four units: a
-// code is a small integer (twice its value, plus 12 to be unsigned), one byte shuffle looks up 32,
-// and VPMADDUBSW multiplies 32 at a time with bytes of the activations.
+// Widening each weight to float32 and multiplying 8 at a time takes 15 vector instructions a block.
+// Integers do with 12: a code is a small integer (twice its value, plus 12 to be unsigned), one
+// byte shuffle looks up 32, and VPMADDUBSW multiplies 32 at a time with bytes of the activations.
 //
-// So prepare_mxfp4 writes an activation row as integers of 23 bits, relative to the largest number
-// of each block of 32, in three signed digits of 8 bits. Products and sums of 8 elements are exact,
-// then become float32, are scaled (weight's scale and block's unit, both powers of two) and added.
-// That is as good as sums in float32 are, whatever the numbers, because nothing is rounded away:
+// So prepare_mxfp4 writes an activation row as integers of 22 bits, relative to the largest number
+// of each block of 32, in three signed digits: 8, 7 and 7 bits. Products and sums of 8 elements are
+// exact, then become float32, are scaled (weight's scale and block's unit, both powers of two) and
+// added. That is as good as sums in float32 are, whatever the numbers, because nothing is rounded
+// away:
 //
-//   outliers    an element more than 2^14 below its block's largest may not fit; it is 0 among the
+//   outliers    an element more than 2^13 below its block's largest may not fit; it is 0 among the
 //               digits and stands in a list, whose few products are added one by one
 //   floats      rows with infinity or NaN or too many outliers, short rows, weight rows with scales
 //               of NaN or at the ends of the range take the plain way: float32, scaled by table
@@ -98,10 +98,12 @@ int largest_magnitude(__m256i first, __m256i second) {
   return _mm_extract_epi16(smallest, 0) ^ 0x7fff;
 }
 
-// Takes the lowest digit of 8 bits off each lane.
+// Takes the lowest digit, -63 .. 64, off each lane.
 __m256i take_digit(__m256i& x) {
-  const __m256i digit = _mm256_srai_epi32(_mm256_slli_epi32(x, 24), 24);
-  x = _mm256_srai_epi32(_mm256_sub_epi32(x, digit), 8);
+  const __m256i most = _mm256_set1_epi32(63);
+  const __m256i digit =
+      _mm256_sub_epi32(_mm256_and_si256(_mm256_add_epi32(x, most), _mm256_set1_epi32(127)), most);
+  x = _mm256_srai_epi32(_mm256_sub_epi32(x, digit), 7);
   return digit;
 }
 
@@ -113,7 +115,8 @@ __m256i pack_bytes(const __m256i* even, const __m256i* odd) {
 }
 
 struct Constants {
-  __m256i ones = _mm256_set1_epi16(1), base = _mm256_set1_epi16(256);
+  __m256i ones = _mm256_set1_epi16(1), base = _mm256_set1_epi16(1 << 7);
+  __m256i base_squared = _mm256_set1_epi16(1 << 14);
 };
 
 // The sums of 8 products of codes (as bytes) with integers, in each lane of 32 bits.
@@ -128,7 +131,7 @@ __m256i products(const Constants& c, __m256i even, __m256i odd, const BlockPair&
   const __m256i offset = _mm256_load_si256(reinterpret_cast<const __m256i*>(x.offset));
   const __m256i lowest = _mm256_add_epi32(_mm256_madd_epi16(sums[2], c.ones), offset);
   const __m256i middle = _mm256_madd_epi16(sums[1], c.base);
-  const __m256i highest = _mm256_slli_epi32(_mm256_madd_epi16(sums[0], c.base), 8);
+  const __m256i highest = _mm256_madd_epi16(sums[0], c.base_squared);
   return _mm256_add_epi32(_mm256_add_epi32(lowest, middle), highest);
 }
 
@@ -138,11 +141,11 @@ bool prepare_block(const uint16_t* x, int64_t b, PreparedRow& row) {
   const __m256i second = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + 16));
   const int largest = largest_magnitude(first, second);
   if (largest >= 0x7f80) return false;
-  // Units of 2^(exponent - 21): the largest is below 2^22. Tiny blocks have the smallest unit whose
+  // Units of 2^(exponent - 20): the largest is below 2^21. Tiny blocks have the smallest unit whose
   // inverse is a normal number.
   int biased = largest >> 7;
-  if (biased < 21) biased = 21;
-  const __m256 units = _mm256_castsi256_ps(_mm256_set1_epi32((275 - biased) << 23));
+  if (biased < 20) biased = 20;
+  const __m256 units = _mm256_castsi256_ps(_mm256_set1_epi32((274 - biased) << 23));
   const __m256 numbers[4] = {widen_low(first), widen_low(second), widen_high(first),
                              widen_high(second)};
   __m256i integers[4];
@@ -164,7 +167,7 @@ bool prepare_block(const uint16_t* x, int64_t b, PreparedRow& row) {
   BlockPair& pair = row.pairs[b / 2];
   for (int d = kDigits - 1; d >= 0; --d) {
     __m256i digits[4];
-    for (int i = 0; i < 4; ++i) digits[i] = take_digit(integers[i]);
+    for (int i = 0; i < 4; ++i) digits[i] = d > 0 ? take_digit(integers[i]) : integers[i];
     const __m256i bytes = pack_bytes(digits, digits + 2);
     _mm_store_si128(reinterpret_cast<__m128i*>(pair.even[d] + b % 2 * 16),
                     _mm256_castsi256_si128(bytes));
@@ -173,7 +176,7 @@ bool prepare_block(const uint16_t* x, int64_t b, PreparedRow& row) {
   }
   // A product's exponent, biased: scale - 127, -1 because codes count halves, the unit, and 127. A
   // block of zeros may have any.
-  const int exponent = largest == 0 ? 0 : biased - 127 - 22;
+  const int exponent = largest == 0 ? 0 : biased - 127 - 21;
   RowHeader& header = *row.header;
   if (b == 0 || exponent < header.exponent_min) header.exponent_min = exponent;
   if (b == 0 || exponent > header.exponent_max) header.exponent_max = exponent;
