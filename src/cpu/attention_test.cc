@@ -11,6 +11,7 @@
 
 #include "cpu/attention_tile.h"
 #include "cpu/test_support.h"
+#include "cpu/trapped_amx.h"
 #include "moxie/error.h"
 
 namespace moxie::cpu {
@@ -25,7 +26,7 @@ struct Target {
 
 std::vector<Target> targets() {
   std::vector<Target> all = {{Isa::kScalar, true}};
-  for (const Isa isa : usable_isas()) all.push_back({isa, false});
+  for (const Isa isa : usable_or_trapped_isas()) all.push_back({isa, false});
   return all;
 }
 

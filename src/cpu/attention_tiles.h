@@ -1,10 +1,10 @@
-// Prefill attention on AMX tiles, written once for real and for emulated tiles (tile_emulated.h
-// says what a `Tiles` does) and over a vector class. Included by attention_amx*.cc; local to the
+// Prefill attention on AMX tiles, written once for real and for emulated tiles (tile_strips.h says
+// what a `Tiles` does) and over a vector class. Included by attention_amx*.cc; local to the
 // including file. Needs head_dim % 32 == 0.
 //
-// Work    32 query rows (positions x heads) by 64 keys at a time: scores in four tiles of sums per
-// 32
-//         keys, then the online softmax of attention_kernel.h, then 32 dimensions of the result
+// Work    32 query rows (positions x heads) by 64 keys at a time: scores in four tiles of sums for
+//         each 32 keys, then the online softmax of attention_kernel.h, then 32 dimensions of the
+//         result
 // Exact   products of bf16 are; a weight enters as the sum of two bf16 numbers, off by at most
 // 2^-18
 //         of itself. Subnormal bf16 count as zero.
@@ -48,10 +48,10 @@ struct TiledAttention {
         tiles.template load<5>(q + 16 * head_dim + d, q_bytes);
         tiles.template load<6>(pairs, kScoreBytes);
         tiles.template load<7>(pairs + 16, kScoreBytes);
-        tiles.template dot<0>();
-        tiles.template dot<1>();
-        tiles.template dot<2>();
-        tiles.template dot<3>();
+        tiles.template dot<0, 4, 6>();
+        tiles.template dot<1, 4, 7>();
+        tiles.template dot<2, 5, 6>();
+        tiles.template dot<3, 5, 7>();
       }
       tiles.template store<0>(scores + key, kScoreBytes);
       tiles.template store<1>(scores + key + 16, kScoreBytes);
@@ -77,10 +77,10 @@ struct TiledAttention {
         for (const bf16* part : {high, low}) {
           tiles.template load<4>(part + key, kWeightBytes);
           tiles.template load<5>(part + 16 * kBlock + key, kWeightBytes);
-          tiles.template dot<0>();
-          tiles.template dot<1>();
-          tiles.template dot<2>();
-          tiles.template dot<3>();
+          tiles.template dot<0, 4, 6>();
+          tiles.template dot<1, 4, 7>();
+          tiles.template dot<2, 5, 6>();
+          tiles.template dot<3, 5, 7>();
         }
       }
       tiles.template store<0>(sums + d, row_bytes);
@@ -125,7 +125,7 @@ struct TiledAttention {
     }
 
     Tiles tiles;
-    tiles.configure();
+    tiles.configure(16);
     const int64_t tile_begin = keys_of(tile, tile.first_position).begin;
     const int64_t tile_end = keys_of(tile, tile.first_position + tile.num_positions - 1).end;
     for (int64_t block = tile_begin / kBlock * kBlock; block < tile_end; block += kBlock) {

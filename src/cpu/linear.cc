@@ -71,30 +71,31 @@ void prefill(const LinearArgs& args, const MatmulKernels& kernels, Context& cont
   });
 
   const auto* weight = reinterpret_cast<const uint16_t*>(args.weight.data);
-  const int64_t chunks = ceil_div(n, kernels.features_per_task);
-  const int64_t per_task = groups_per_task(groups, chunks, context.pool.num_threads());
+  const int threads = context.pool.num_threads();
+  const int64_t per_task = groups_per_task(groups, ceil_div(n, kernels.features_per_task), threads);
   const int64_t blocks = ceil_div(groups, per_task);
-  context.pool.parallel_for(static_cast<int>(chunks * blocks), [&](int task, int worker) {
-    const int64_t begin = task / blocks * kernels.features_per_task;
-    const int64_t features = std::min(kernels.features_per_task, n - begin);
-    const int64_t padded = round_up(features, feature_padding(kernels));
+  const int64_t task_n = task_features(kernels, n, blocks, threads);
+  context.pool.parallel_for(static_cast<int>(ceil_div(n, task_n) * blocks), [&](int task,
+                                                                                int worker) {
+    const int64_t task_begin = task / blocks * task_n, task_end = std::min(n, task_begin + task_n);
     const int64_t first_group = task % blocks * per_task;
     const int64_t count = std::min(per_task, groups - first_group);
-    void* panel = memory.panels.panel(worker);
     float* sums = memory.panels.sums(worker);
     float* z = memory.panels.rows(worker);
-    clear_features(panel, kernels, features, padded);
-    multiply_panels(kernels, k, padded, memory.groups + first_group * pairs, count, sums,
-                    [&](int64_t k_begin, int64_t k_count) -> Panel {
-                      const uint16_t* at = weight + begin * k + k_begin;
-                      kernels.panel_dense(at, k, features, k_count, panel, kernels.k_chunk);
-                      return {panel, kernels.k_chunk};
-                    });
-    for (int64_t g = 0; g < count; ++g) {
-      const int64_t row = (first_group + g) * kGroup;
-      kernels.transpose(sums + g * padded * kGroup, padded, z, padded);
-      for (int64_t t = 0; t < std::min(kGroup, rows - row); ++t)
-        finish(args, kernels, first + row + t, begin, features, z + t * padded);
+    for (int64_t begin = task_begin; begin < task_end; begin += kernels.features_per_task) {
+      PanelSource source;
+      source.weights = weight + begin * k;
+      source.stride = source.k = k;
+      source.features = std::min(kernels.features_per_task, task_end - begin);
+      multiply_range(kernels, source, memory.groups + first_group * pairs, count,
+                     memory.panels.panel(worker), sums);
+      const int64_t padded = round_up(source.features, feature_padding(kernels));
+      for (int64_t g = 0; g < count; ++g) {
+        const int64_t row = (first_group + g) * kGroup;
+        kernels.transpose(sums + g * padded * kGroup, padded, z, padded);
+        for (int64_t t = 0; t < std::min(kGroup, rows - row); ++t)
+          finish(args, kernels, first + row + t, begin, source.features, z + t * padded);
+      }
     }
   });
 }

@@ -1,35 +1,57 @@
-// Prefill products on AMX tiles (tile_multiply.h). Decode has no use for tiles: dense weights go
-// through VDPBF16PS, and MXFP4 through float32, because on the processors that have AMX VDPBF16PS
-// runs at half the speed of float32 multiply-adds, which shows where decoding is the limit.
+// Products on AMX tiles (tile_strips.h). Dense decode has no use for them: it waits for memory with
+// VDPBF16PS too.
 #include "cpu/matmul_avx512.h"
 #include "cpu/matmul_avx512_bf16.h"
 #include "cpu/matmul_kernels.h"
+#include "cpu/mxfp4_lookup_avx512.h"
 #include "cpu/tile_amx.h"
-#include "cpu/tile_multiply.h"
+#include "cpu/tile_strips.h"
 
 namespace moxie::cpu {
+namespace {
+
+struct Decode {
+  static void mxfp4(const uint8_t* codes, uint8_t scale, uint16_t* out) {
+    _mm512_store_si512(out, decode_block(codes, scale));
+  }
+  using Mask = __mmask32;
+  static Mask mask(int64_t count) {
+    return count >= 32 ? 0xffffffffu : count <= 0 ? 0 : (1u << count) - 1u;
+  }
+  static void dense(const uint16_t* weights, Mask mask, uint16_t* out) {
+    _mm512_store_si512(out, _mm512_maskz_loadu_epi16(mask, weights));
+  }
+  static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
+};
+
+}  // namespace
 
 const MatmulKernels& matmul_kernels_amx() {
-  static constexpr MatmulKernels kKernels = {.name = "amx",
-                                             .x_element_bytes = 4,
-                                             .prepare_dense = prepare_avx512_bf16,
-                                             .prepare_mxfp4 = prepare_avx512,
-                                             .dot_dense = dot_dense_avx512_bf16,
-                                             .dot_mxfp4 = dot_mxfp4_avx512,
-                                             .panel_element_bytes = 2,
-                                             .feature_tile = 32,
-                                             .features_per_task = 64,
-                                             .k_chunk = 3072,
-                                             .pack_group = pack_group_avx512,
-                                             .panel_dense = tile_panel_dense_avx512_bf16,
-                                             .panel_mxfp4 = tile_panel_mxfp4_avx512_bf16,
-                                             .multiply = multiply_with_tiles<AmxTiles>,
-                                             .transpose = transpose_avx512,
-                                             .finish_bf16 = finish_bf16_avx512,
-                                             .finish_f32 = finish_f32_avx512,
-                                             .swiglu = swiglu_row_avx512,
-                                             .swiglu_pairs = swiglu_pairs_avx512,
-                                             .combine = combine_avx512};
+  static constexpr MatmulKernels kKernels = {
+      .name = "amx",
+      .x_element_bytes = 2,
+      .prepare_dense = prepare_avx512_bf16,
+      .prepare_mxfp4 = prepare_lookup_avx512_bf16,
+      .dot_dense = dot_dense_avx512_bf16,
+      .dot_mxfp4 = dot_mxfp4_with_tiles<AmxTiles, Decode>,
+      .features_per_dot = 256,
+      .panel_element_bytes = 2,
+      .feature_tile = 16,
+      .features_per_task = 64,
+      .k_chunk = 0,
+      .lookup_order = true,
+      .pack_group = pack_group_avx512,
+      .pack_group_mxfp4 = pack_group_lookup_avx512,
+      .panel_dense = nullptr,
+      .panel_mxfp4 = nullptr,
+      .multiply = nullptr,
+      .multiply_weights = multiply_weights_with_tiles<AmxTiles, Decode>,
+      .transpose = transpose_avx512,
+      .finish_bf16 = finish_bf16_avx512,
+      .finish_f32 = finish_f32_avx512,
+      .swiglu = swiglu_row_avx512,
+      .swiglu_pairs = swiglu_pairs_lookup_avx512,
+      .combine = combine_avx512};
   return kKernels;
 }
 

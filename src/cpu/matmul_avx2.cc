@@ -278,6 +278,7 @@ const MatmulKernels& matmul_kernels_avx2() {
       .features_per_task = 96,
       .k_chunk = 288,
       .pack_group = pack_group_avx2,
+      .pack_group_mxfp4 = pack_group_avx2,
       .panel_dense = panel_dense,
       .panel_mxfp4 = panel_mxfp4,
       .multiply = multiply,

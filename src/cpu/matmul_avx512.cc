@@ -237,6 +237,7 @@ const MatmulKernels& matmul_kernels_avx512() {
                                              .features_per_task = 64,
                                              .k_chunk = 288,
                                              .pack_group = pack_group_avx512,
+                                             .pack_group_mxfp4 = pack_group_avx512,
                                              .panel_dense = panel_dense,
                                              .panel_mxfp4 = panel_mxfp4,
                                              .multiply = multiply,

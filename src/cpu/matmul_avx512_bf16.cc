@@ -12,8 +12,7 @@
 
 #include "cpu/matmul_avx512.h"
 #include "cpu/matmul_kernels.h"
-#include "cpu/mxfp4_tables.h"
-#include "cpu/tile_panel.h"
+#include "cpu/mxfp4_lookup_avx512.h"
 
 namespace moxie::cpu {
 namespace {
@@ -23,15 +22,6 @@ constexpr int64_t kAheadBytes = 2048;       // of prefetch: codes
 constexpr int64_t kDenseAheadBytes = 1024;  // in each place
 
 __mmask32 lanes_32(int64_t count) { return count >= 32 ? 0xffffffffu : (1u << count) - 1u; }
-
-// A byte of two codes becomes 32 bits; copied 12 bits higher, its upper code begins the upper 16
-// bits, and the lookup ignores everything above the lowest five bits of each 16.
-__m512i decode(const uint8_t* codes, uint8_t scale) {
-  const __m512i pairs =
-      _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
-  const __m512i index = _mm512_or_si512(pairs, _mm512_slli_epi32(pairs, 12));
-  return _mm512_permutexvar_epi16(index, _mm512_load_si512(kMxfp4Bf16.bits[scale]));
-}
 
 __m512 dot_pairs(__m512 sums, __m512i a, __m512i b) {
   return _mm512_dpbf16_ps(sums, (__m512bh)a, (__m512bh)b);
@@ -107,9 +97,10 @@ void dot_mxfp4_rows(const uint8_t* codes, const uint8_t* scales, int64_t n, int6
     for (; b + kChains <= blocks; b += kChains) {
       _mm_prefetch(reinterpret_cast<const char*>(row_codes + b * 16) + kAheadBytes, _MM_HINT_T0);
       for (int c = 0; c < kChains; ++c)
-        sums.add(c, decode(row_codes + (b + c) * 16, row_scales[b + c]), rows, (b + c) * 32);
+        sums.add(c, decode_block(row_codes + (b + c) * 16, row_scales[b + c]), rows, (b + c) * 32);
     }
-    for (; b < blocks; ++b) sums.add(0, decode(row_codes + b * 16, row_scales[b]), rows, b * 32);
+    for (; b < blocks; ++b)
+      sums.add(0, decode_block(row_codes + b * 16, row_scales[b]), rows, b * 32);
     for (int r = 0; r < kRows; ++r) z[r * z_stride + f] = sums.total(r);
   }
 }
@@ -164,6 +155,12 @@ void prepare_avx512_bf16(const uint16_t* x, int64_t k, void* out) {
                        _mm512_maskz_loadu_epi16(lanes_32(k - i), x + i));
 }
 
+void prepare_lookup_avx512_bf16(const uint16_t* x, int64_t k, void* out) {
+  for (int64_t i = 0; i < k; i += kDepth)
+    _mm512_store_si512(static_cast<uint16_t*>(out) + i,
+                       to_lookup_order(_mm512_maskz_loadu_epi16(lanes_32(k - i), x + i)));
+}
+
 void dot_dense_avx512_bf16(const uint16_t* weight, int64_t n, int64_t k, const void* const* x,
                            int rows, float* z, int64_t z_stride) {
   switch (rows) {
@@ -194,69 +191,43 @@ void dot_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k
   }
 }
 
-// out(f, b): where element 32 * b of feature f goes.
-template <class Out>
-void decode_dense(const uint16_t* weight, int64_t stride, int64_t features, int64_t k,
-                  const Out& out) {
-  for (int64_t f = 0; f < features; ++f)
-    for (int64_t i = 0; i < k; i += kDepth)
-      _mm512_storeu_si512(out(f, i / kDepth),
-                          _mm512_maskz_loadu_epi16(lanes_32(k - i), weight + f * stride + i));
-}
-
-template <class Out>
-void decode_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t block_stride,
-                  int64_t features, int64_t k, const Out& out) {
-  for (int64_t f = 0; f < features; ++f) {
-    const uint8_t* row_codes = codes + f * block_stride * 16;
-    const uint8_t* row_scales = scales + f * block_stride;
-    for (int64_t b = 0; b < k / 32; ++b)
-      _mm512_storeu_si512(out(f, b), decode(row_codes + b * 16, row_scales[b]));
-  }
-}
-
 void panel_dense(const uint16_t* weight, int64_t stride, int64_t features, int64_t k, void* panel,
                  int64_t panel_stride) {
-  decode_dense(weight, stride, features, k, [=](int64_t f, int64_t b) {
-    return static_cast<uint16_t*>(panel) + f * panel_stride + b * kDepth;
-  });
+  auto* out = static_cast<uint16_t*>(panel);
+  for (int64_t f = 0; f < features; ++f)
+    for (int64_t i = 0; i < k; i += kDepth)
+      _mm512_storeu_si512(out + f * panel_stride + i,
+                          _mm512_maskz_loadu_epi16(lanes_32(k - i), weight + f * stride + i));
 }
 
 void panel_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t block_stride,
                  int64_t features, int64_t k, void* panel, int64_t panel_stride) {
-  decode_mxfp4(codes, scales, block_stride, features, k, [=](int64_t f, int64_t b) {
-    return static_cast<uint16_t*>(panel) + f * panel_stride + b * kDepth;
-  });
+  auto* out = static_cast<uint16_t*>(panel);
+  for (int64_t f = 0; f < features; ++f) {
+    const uint8_t* row_codes = codes + f * block_stride * 16;
+    const uint8_t* row_scales = scales + f * block_stride;
+    for (int64_t b = 0; b < k / 32; ++b)
+      _mm512_storeu_si512(out + f * panel_stride + b * kDepth,
+                          decode_block(row_codes + b * 16, row_scales[b]));
+  }
 }
 
 }  // namespace
-
-void tile_panel_dense_avx512_bf16(const uint16_t* weight, int64_t stride, int64_t features,
-                                  int64_t k, void* panel, int64_t panel_stride) {
-  decode_dense(weight, stride, features, k, [=](int64_t f, int64_t b) {
-    return static_cast<uint16_t*>(panel) + tile_panel_offset(f, b, panel_stride);
-  });
-}
-
-void tile_panel_mxfp4_avx512_bf16(const uint8_t* codes, const uint8_t* scales, int64_t block_stride,
-                                  int64_t features, int64_t k, void* panel, int64_t panel_stride) {
-  decode_mxfp4(codes, scales, block_stride, features, k, [=](int64_t f, int64_t b) {
-    return static_cast<uint16_t*>(panel) + tile_panel_offset(f, b, panel_stride);
-  });
-}
 
 const MatmulKernels& matmul_kernels_avx512_bf16() {
   static constexpr MatmulKernels kKernels = {.name = "avx512_bf16",
                                              .x_element_bytes = 2,
                                              .prepare_dense = prepare_avx512_bf16,
-                                             .prepare_mxfp4 = prepare_avx512_bf16,
+                                             .prepare_mxfp4 = prepare_lookup_avx512_bf16,
                                              .dot_dense = dot_dense_avx512_bf16,
                                              .dot_mxfp4 = dot_mxfp4,
                                              .panel_element_bytes = 2,
                                              .feature_tile = kTile,
                                              .features_per_task = 64,
                                              .k_chunk = 288,
+                                             .lookup_order = true,
                                              .pack_group = pack_group_avx512,
+                                             .pack_group_mxfp4 = pack_group_lookup_avx512,
                                              .panel_dense = panel_dense,
                                              .panel_mxfp4 = panel_mxfp4,
                                              .multiply = multiply,
@@ -264,7 +235,7 @@ const MatmulKernels& matmul_kernels_avx512_bf16() {
                                              .finish_bf16 = finish_bf16_avx512,
                                              .finish_f32 = finish_f32_avx512,
                                              .swiglu = swiglu_row_avx512,
-                                             .swiglu_pairs = swiglu_pairs_avx512,
+                                             .swiglu_pairs = swiglu_pairs_lookup_avx512,
                                              .combine = combine_avx512};
   return kKernels;
 }

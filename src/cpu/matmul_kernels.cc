@@ -19,6 +19,13 @@ PanelScratch::PanelScratch(Scratch& scratch, const MatmulKernels& kernels, int n
       sums_(scratch.take<float>(sums_count_ * num_threads)),
       rows_(scratch.take<float>(rows_count_ * num_threads)) {}
 
+int64_t task_features(const MatmulKernels& kernels, int64_t n, int64_t blocks, int num_threads) {
+  const int64_t range = kernels.features_per_task;
+  int64_t ranges = kernels.multiply_weights ? kRangesPerTask : 1;
+  while (ranges > 1 && ceil_div(n, ranges * range) * blocks < 8 * num_threads) --ranges;
+  return ranges * range;
+}
+
 int64_t groups_per_task(int64_t groups, int64_t feature_chunks, int num_threads) {
   int64_t per_task = kMaxTaskGroups;
   while (per_task > 4 && feature_chunks * ceil_div(groups, per_task) < 4 * num_threads)

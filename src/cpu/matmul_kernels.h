@@ -28,6 +28,14 @@ inline constexpr int64_t kGroup = 16;      // tokens side by side in prefill
 inline constexpr int64_t kMaxDotRows = 4;  // activation rows that share one reading of weights
 inline constexpr int64_t kDepth = 32;      // k is padded with zeros to a multiple of this
 
+// Some features of a weight matrix, and some of k, as the checkpoint has them.
+struct PanelSource {
+  const void* weights = nullptr;    // bf16 numbers, or MXFP4 codes
+  const uint8_t* scales = nullptr;  // null: bf16
+  int64_t stride = 0;               // elements (bf16) or blocks (MXFP4) from feature to feature
+  int64_t features = 0, k = 0;
+};
+
 struct MatmulKernels {
   const char* name;
 
@@ -46,19 +54,28 @@ struct MatmulKernels {
   void (*dot_mxfp4)(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k,
                     const void* const* x, int rows, float* z, int64_t z_stride);
 
+  // Weight rows of a decode task, for MXFP4; fewer where threads would be left without work.
+  int64_t features_per_dot = 64;
+
   // --- prefill ---
 
   int64_t panel_element_bytes;  // 2 (bf16) or 4 (float32)
   int64_t feature_tile;         // panels hold a multiple of this many features
-  int64_t features_per_task;    // a multiple of feature_tile and of 16
+  int64_t features_per_task;    // a multiple of feature_tile and of 16; in lookup order 32 or 64 n
   int64_t k_chunk;              // a multiple of kDepth
 
+  // MXFP4 panels, and the activations they meet, have the 32 elements of a block in lookup order
+  // (mxfp4_lookup_avx512.h).
+  bool lookup_order = false;
+
   // Packs up to kGroup rows of k bf16 numbers (rows[t] null: zeros) as pairs along k:
-  // out[k' / 2][token] = {x[k'], x[k' + 1]}, k' up to k padded to kDepth.
+  // out[k' / 2][token] = {x[k'], x[k' + 1]}, k' up to k padded to kDepth. For MXFP4 weights x is in
+  // lookup order, where the kernels want it.
   void (*pack_group)(const uint16_t* const* rows, int64_t k, uint32_t* out);
+  void (*pack_group_mxfp4)(const uint16_t* const* rows, int64_t k, uint32_t* out);
   // Decodes `features` rows, k elements each, into panel[f * panel_stride + k], with zeros from k
-  // up to the next multiple of kDepth. stride: elements, or blocks, from row to row. (AMX lays the
-  // same elements out as tile_panel.h says; panel_stride is always k_chunk.)
+  // up to the next multiple of kDepth. stride: elements, or blocks, from row to row; panel_stride
+  // is always k_chunk.
   void (*panel_dense)(const uint16_t* weight, int64_t stride, int64_t features, int64_t k,
                       void* panel, int64_t panel_stride);
   void (*panel_mxfp4)(const uint8_t* codes, const uint8_t* scales, int64_t block_stride,
@@ -68,6 +85,12 @@ struct MatmulKernels {
   // features of feature_tile.
   void (*multiply)(const void* panel, int64_t panel_stride, int64_t features, const uint32_t* x,
                    int64_t x_stride, int64_t groups, int64_t depth, float* sums, bool first);
+  // The same over all of k, straight from the weights, for kernels that decode while they multiply:
+  // sums[g][f][token] with features padded to a multiple of feature_tile, x packed for the kind of
+  // weights. Null: panels. (Then a task takes kRangesPerTask times features_per_task in turn,
+  // because what follows in memory is fetched meanwhile.)
+  void (*multiply_weights)(const PanelSource& weights, const uint32_t* x, int64_t x_stride,
+                           int64_t groups, float* sums) = nullptr;
   // rows[token * row_stride + f] = sums[f][token] for one group; features % 16 == 0.
   void (*transpose)(const float* sums, int64_t features, float* rows, int64_t row_stride);
 
@@ -84,7 +107,9 @@ struct MatmulKernels {
   void (*swiglu)(const float* z, const float* bias, float alpha, float limit, int64_t n,
                  uint16_t* out);
   // The same for one group's sums[f][token], 4 * n features, packed as pairs for the next product:
-  // out[i][token] = {a[2i], a[2i + 1]}.
+  // out[i][token] = {a[2i], a[2i + 1]}. In lookup order n is a multiple of 4: the four
+  // pairs of 16 features go to out[j], out[j + 4], out[j + 8] and out[j + 12], the next to j + 1,
+  // ..
   void (*swiglu_pairs)(const float* sums, const float* bias, float alpha, float limit, int64_t n,
                        uint32_t* out);
   // out = round(residual + round(sum over slots of y[slot * y_stride + i])), in the order of slots.

@@ -10,6 +10,7 @@
 namespace moxie::cpu {
 
 inline constexpr int64_t kMaxTaskGroups = 16;  // groups of tokens a task multiplies with its panels
+inline constexpr int64_t kRangesPerTask = 6;   // see MatmulKernels::multiply_weights
 
 // Panels hold a multiple of this many features, the last ones zero.
 int64_t feature_padding(const MatmulKernels& kernels);
@@ -17,6 +18,10 @@ int64_t feature_padding(const MatmulKernels& kernels);
 // Groups of tokens per task: fewer where threads would otherwise be left without work. Sums do not
 // depend on it.
 int64_t groups_per_task(int64_t groups, int64_t feature_chunks, int num_threads);
+
+// Features of a task, a multiple of features_per_task, where each is multiplied with `blocks`
+// blocks of groups.
+int64_t task_features(const MatmulKernels& kernels, int64_t n, int64_t blocks, int num_threads);
 
 // Each thread's panel of weights, sums, and rows to transpose into.
 class PanelScratch {
@@ -37,33 +42,36 @@ class PanelScratch {
 // Bytes of one packed group of tokens with k elements each, as 32-bit pairs.
 inline int64_t group_pairs(int64_t k) { return round_up(k, kDepth) / 2 * kGroup; }
 
-// sums[g][f][token] over the whole reduction. panel_of(begin, count, panel) provides the weights of
-// [begin, begin + count) and returns where they are and their stride.
-struct Panel {
-  const void* data;
-  int64_t stride;
-};
-template <class PanelOf>
-void multiply_panels(const MatmulKernels& kernels, int64_t k, int64_t features,
-                     const uint32_t* groups, int64_t num_groups, float* sums,
-                     const PanelOf& panel_of) {
-  const int64_t stride = group_pairs(k);
-  for (int64_t begin = 0; begin == 0 || begin < k; begin += kernels.k_chunk) {
-    const int64_t count = std::min(kernels.k_chunk, k - begin);
-    const Panel panel = panel_of(begin, count);
-    kernels.multiply(panel.data, panel.stride, features, groups + begin / 2 * kGroup, stride,
-                     num_groups, round_up(count, kDepth), sums, begin == 0);
-  }
-}
-
-// Zeros the panel's features [from, to), before it is filled. Whole groups of 16, because a panel
-// for AMX mixes the rows of such a group.
+// Zeros the panel's features [from, to), before it is filled.
 inline void clear_features(void* panel, const MatmulKernels& kernels, int64_t from, int64_t to) {
   const int64_t bytes = kernels.k_chunk * kernels.panel_element_bytes;
   if (from == to) return;
-  from = from / kGroup * kGroup;
   std::memset(static_cast<char*>(panel) + from * bytes, 0,
               static_cast<size_t>((to - from) * bytes));
+}
+
+// sums[g][f][token] over the whole reduction; weights.features <= features_per_task, padded to
+// feature_padding() in sums.
+inline void multiply_range(const MatmulKernels& kernels, const PanelSource& weights,
+                           const uint32_t* groups, int64_t num_groups, void* panel, float* sums) {
+  const int64_t stride = group_pairs(weights.k);
+  if (kernels.multiply_weights)
+    return kernels.multiply_weights(weights, groups, stride, num_groups, sums);
+  const int64_t features = weights.features, panel_stride = kernels.k_chunk;
+  const int64_t padded = round_up(features, feature_padding(kernels));
+  clear_features(panel, kernels, features, padded);
+  for (int64_t begin = 0; begin == 0 || begin < weights.k; begin += kernels.k_chunk) {
+    const int64_t count = std::min(kernels.k_chunk, weights.k - begin);
+    if (weights.scales)
+      kernels.panel_mxfp4(static_cast<const uint8_t*>(weights.weights) + begin / 2,
+                          weights.scales + begin / 32, weights.stride, features, count, panel,
+                          panel_stride);
+    else
+      kernels.panel_dense(static_cast<const uint16_t*>(weights.weights) + begin, weights.stride,
+                          features, count, panel, panel_stride);
+    kernels.multiply(panel, panel_stride, padded, groups + begin / 2 * kGroup, stride, num_groups,
+                     round_up(count, kDepth), sums, begin == 0);
+  }
 }
 
 }  // namespace moxie::cpu

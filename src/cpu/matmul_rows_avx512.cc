@@ -4,6 +4,7 @@
 
 #include "cpu/matmul_avx512.h"
 #include "cpu/matmul_kernels.h"
+#include "cpu/mxfp4_lookup_avx512.h"
 
 namespace moxie::cpu {
 namespace {
@@ -87,18 +88,42 @@ void transpose_16(__m512i* rows) {
   }
 }
 
-}  // namespace
-
-void pack_group_avx512(const uint16_t* const* rows, int64_t k, uint32_t* out) {
+template <bool kLookupOrder>
+void pack_rows(const uint16_t* const* rows, int64_t k, uint32_t* out) {
   for (int64_t begin = 0; begin < k; begin += kDepth) {
     const int64_t count = k - begin;
     const __mmask32 mask = count >= 32 ? 0xffffffffu : (1u << count) - 1u;
     __m512i block[16];
-    for (int t = 0; t < 16; ++t)
+    for (int t = 0; t < 16; ++t) {
       block[t] = rows[t] ? _mm512_maskz_loadu_epi16(mask, rows[t] + begin) : _mm512_setzero_si512();
+      if (kLookupOrder) block[t] = to_lookup_order(block[t]);
+    }
     transpose_16(block);
     for (int p = 0; p < 16; ++p) _mm512_store_si512(out + (begin / 2 + p) * kGroup, block[p]);
   }
+}
+
+// SwiGLU of two features, gate and up, for 16 tokens: bf16 numbers in the upper halves.
+__m512i swiglu_at(const float* sums, const float* bias, __m512 alpha, __m512 limit) {
+  const auto z = [&](int q) {
+    return _mm512_add_ps(_mm512_load_ps(sums + q * kGroup), _mm512_set1_ps(bias[q]));
+  };
+  return swiglu_16(z(0), z(1), alpha, limit);
+}
+
+__m512i join_pairs(__m512i low, __m512i high) {
+  const __m512i upper_half = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
+  return _mm512_or_si512(_mm512_srli_epi32(low, 16), _mm512_and_si512(high, upper_half));
+}
+
+}  // namespace
+
+void pack_group_avx512(const uint16_t* const* rows, int64_t k, uint32_t* out) {
+  pack_rows<false>(rows, k, out);
+}
+
+void pack_group_lookup_avx512(const uint16_t* const* rows, int64_t k, uint32_t* out) {
+  pack_rows<true>(rows, k, out);
 }
 
 void transpose_avx512(const float* sums, int64_t features, float* rows, int64_t row_stride) {
@@ -161,15 +186,25 @@ void swiglu_pairs_avx512(const float* sums, const float* bias, float alpha, floa
                          uint32_t* out) {
   const __m512 alphas = _mm512_set1_ps(alpha), limits = _mm512_set1_ps(limit);
   for (int64_t i = 0; i < n; ++i) {
-    __m512 z[4];
-    for (int q = 0; q < 4; ++q)
-      z[q] = _mm512_add_ps(_mm512_load_ps(sums + (4 * i + q) * kGroup),
-                           _mm512_set1_ps(bias[4 * i + q]));
-    const __m512i low = swiglu_16(z[0], z[1], alphas, limits);
-    const __m512i high = swiglu_16(z[2], z[3], alphas, limits);
-    const __m512i upper_half = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
-    _mm512_store_si512(out + i * kGroup, _mm512_or_si512(_mm512_srli_epi32(low, 16),
-                                                         _mm512_and_si512(high, upper_half)));
+    const __m512i low = swiglu_at(sums + 4 * i * kGroup, bias + 4 * i, alphas, limits);
+    const __m512i high = swiglu_at(sums + (4 * i + 2) * kGroup, bias + 4 * i + 2, alphas, limits);
+    _mm512_store_si512(out + i * kGroup, join_pairs(low, high));
+  }
+}
+
+// Four pairs are eight results, a word of codes and the next: element l of both makes a pair, four
+// pairs behind the one of l - 1.
+void swiglu_pairs_lookup_avx512(const float* sums, const float* bias, float alpha, float limit,
+                                int64_t n, uint32_t* out) {
+  const __m512 alphas = _mm512_set1_ps(alpha), limits = _mm512_set1_ps(limit);
+  for (int64_t i = 0; i < n; i += 4) {
+    uint32_t* block = out + (i / 16 * 16 + i % 16 / 4) * kGroup;
+    for (int64_t l = 0; l < 4; ++l) {
+      const int64_t first = 4 * i + 2 * l;  // of the features
+      const __m512i low = swiglu_at(sums + first * kGroup, bias + first, alphas, limits);
+      const __m512i high = swiglu_at(sums + (first + 8) * kGroup, bias + first + 8, alphas, limits);
+      _mm512_store_si512(block + 4 * l * kGroup, join_pairs(low, high));
+    }
   }
 }
 

@@ -209,6 +209,7 @@ const MatmulKernels& matmul_kernels_scalar() {
                                              .features_per_task = 64,
                                              .k_chunk = 288,
                                              .pack_group = pack_group_scalar,
+                                             .pack_group_mxfp4 = pack_group_scalar,
                                              .panel_dense = panel_dense,
                                              .panel_mxfp4 = panel_mxfp4,
                                              .multiply = multiply,

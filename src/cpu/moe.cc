@@ -13,7 +13,7 @@ namespace {
 
 // More rows are taken in several passes, which bounds scratch.
 constexpr int64_t kPrefillRowsPerPass = 1024, kDecodeRowsPerPass = 256;
-constexpr int64_t kFeaturesPerDot = 64;  // weight rows of a decode task: 98 KB at k = 2880
+constexpr int kMinTasksPerThread = 8;
 
 // Some rows of a call.
 struct Pass {
@@ -128,7 +128,7 @@ struct DecodeScratch {
         a(scratch.take<uint16_t>(rows * chosen * inner)),
         prepared_a(scratch.take<uint8_t>(rows * chosen * a_row_bytes)),
         y(scratch.take<uint16_t>(rows * chosen * hidden)),
-        z(scratch.take<float>(num_threads * kMaxDotRows * kFeaturesPerDot)) {}
+        z(scratch.take<float>(num_threads * kMaxDotRows * kernels.features_per_dot)) {}
 };
 
 void combine(const Pass& pass, const uint16_t* y) {
@@ -143,37 +143,41 @@ void combine(const Pass& pass, const uint16_t* y) {
   });
 }
 
-// Calls body(e, first feature, features, padded features, first group, groups, worker) over all
-// experts, feature chunks and blocks of groups.
-template <class Body>
-void for_each_panel(const Pass& pass, Routing& routing, int64_t n, const Body& body) {
+// Products of all experts with their groups of `x`. finish(e, first feature, features, first group,
+// groups, padded features, sums, worker) follows each range of features.
+template <class Finish>
+void multiply_experts(const Pass& pass, Routing& routing, const PanelScratch& panels,
+                      const Mxfp4Matrices& weights, const uint32_t* x, const Finish& finish) {
   const MatmulKernels& kernels = pass.kernels;
-  const int64_t chunks = ceil_div(n, kernels.features_per_task);
+  const int64_t k_blocks = weights.k / 32, pairs = group_pairs(weights.k);
+  const int64_t task_n = task_features(kernels, weights.n, routing.number_tasks(1, kMaxTaskGroups),
+                                       pass.num_threads());
+  const int64_t chunks = ceil_div(weights.n, task_n);
   const int tasks = routing.number_tasks(chunks, kMaxTaskGroups);
   pass.context.pool.parallel_for(tasks, [&](int task, int worker) {
     const int64_t e = routing.expert_of(task), index = task - routing.first_task[e];
-    const int64_t begin = index % chunks * kernels.features_per_task;
-    const int64_t features = std::min(kernels.features_per_task, n - begin);
-    const int64_t group = index / chunks * kMaxTaskGroups;
-    body(e, begin, features, round_up(features, feature_padding(kernels)),
-         routing.groups[e] + group, std::min(kMaxTaskGroups, routing.num_groups(e) - group),
-         worker);
+    const int64_t task_begin = index % chunks * task_n;
+    const int64_t task_end = std::min(weights.n, task_begin + task_n);
+    const int64_t group = index / chunks * kMaxTaskGroups, first_group = routing.groups[e] + group;
+    const int64_t count = std::min(kMaxTaskGroups, routing.num_groups(e) - group);
+    float* sums = panels.sums(worker);
+    for (int64_t begin = task_begin; begin < task_end; begin += kernels.features_per_task) {
+      PanelSource source;
+      source.weights = weights.expert_codes(e) + begin * k_blocks * 16;
+      source.scales = weights.expert_scales(e) + begin * k_blocks;
+      source.stride = k_blocks;
+      source.k = weights.k;
+      source.features = std::min(kernels.features_per_task, task_end - begin);
+      multiply_range(kernels, source, x + first_group * pairs, count, panels.panel(worker), sums);
+      finish(e, begin, source.features, first_group, count,
+             round_up(source.features, feature_padding(kernels)), sums, worker);
+    }
   });
 }
 
-void multiply_expert(const MatmulKernels& kernels, const Mxfp4Matrices& weights, int64_t e,
-                     int64_t begin, int64_t features, int64_t padded, const uint32_t* groups,
-                     int64_t count, void* panel, float* sums) {
-  const int64_t blocks = weights.k / 32;
-  const uint8_t* codes = weights.expert_codes(e) + begin * blocks * 16;
-  const uint8_t* scales = weights.expert_scales(e) + begin * blocks;
-  clear_features(panel, kernels, features, padded);
-  multiply_panels(kernels, weights.k, padded, groups, count, sums,
-                  [&](int64_t k_begin, int64_t k_count) -> Panel {
-                    kernels.panel_mxfp4(codes + k_begin / 2, scales + k_begin / 32, blocks,
-                                        features, k_count, panel, kernels.k_chunk);
-                    return {panel, kernels.k_chunk};
-                  });
+// Where the pairs made from gate and up features `feature` .. stand among those of their token.
+int64_t first_pair(const MatmulKernels& kernels, int64_t feature) {
+  return kernels.lookup_order ? feature / 64 * 16 + feature % 64 / 16 : feature / 4;
 }
 
 void prefill(const Pass& pass) {
@@ -194,30 +198,25 @@ void prefill(const Pass& pass) {
     const uint16_t* sources[kGroup] = {};
     for (int64_t t = 0; t < std::min<int64_t>(kGroup, routing.entries[e + 1] - entry); ++t)
       sources[t] = pass.x_row(routing.slots[entry + t] / chosen);
-    kernels.pack_group(sources, hidden, memory.x + g * x_pairs);
+    kernels.pack_group_mxfp4(sources, hidden, memory.x + g * x_pairs);
   });
 
-  for_each_panel(
-      pass, routing, 2 * inner,
-      [&](int64_t e, int64_t begin, int64_t features, int64_t padded, int64_t group, int64_t count,
-          int worker) {
-        float* sums = memory.panels.sums(worker);
-        multiply_expert(kernels, args.gate_up, e, begin, features, padded,
-                        memory.x + group * x_pairs, count, memory.panels.panel(worker), sums);
-        const float* bias = args.gate_up_bias + e * 2 * inner + begin;
-        for (int64_t g = 0; g < count; ++g)
-          kernels.swiglu_pairs(sums + g * padded * kGroup, bias, args.alpha, args.limit,
-                               features / 4, memory.a + (group + g) * a_pairs + begin / 4 * kGroup);
-      });
+  multiply_experts(pass, routing, memory.panels, args.gate_up, memory.x,
+                   [&](int64_t e, int64_t begin, int64_t features, int64_t group, int64_t count,
+                       int64_t padded, const float* sums, int) {
+                     const float* bias = args.gate_up_bias + e * 2 * inner + begin;
+                     uint32_t* out =
+                         memory.a + group * a_pairs + first_pair(kernels, begin) * kGroup;
+                     for (int64_t g = 0; g < count; ++g)
+                       kernels.swiglu_pairs(sums + g * padded * kGroup, bias, args.alpha,
+                                            args.limit, features / 4, out + g * a_pairs);
+                   });
 
-  for_each_panel(
-      pass, routing, hidden,
-      [&](int64_t e, int64_t begin, int64_t features, int64_t padded, int64_t group, int64_t count,
-          int worker) {
-        float* sums = memory.panels.sums(worker);
+  multiply_experts(
+      pass, routing, memory.panels, args.down, memory.a,
+      [&](int64_t e, int64_t begin, int64_t features, int64_t group, int64_t count, int64_t padded,
+          const float* sums, int worker) {
         float* z = memory.panels.rows(worker);
-        multiply_expert(kernels, args.down, e, begin, features, padded, memory.a + group * a_pairs,
-                        count, memory.panels.panel(worker), sums);
         const float* bias = args.down_bias + e * hidden + begin;
         for (int64_t g = 0; g < count; ++g) {
           kernels.transpose(sums + g * padded * kGroup, padded, z, padded);
@@ -238,22 +237,26 @@ void prefill(const Pass& pass) {
 template <class RowOf, class Finish>
 void for_each_dot(const Pass& pass, Routing& routing, const Mxfp4Matrices& weights, float* z_all,
                   const RowOf& row_of, const Finish& finish) {
-  const int64_t chunks = ceil_div(weights.n, kFeaturesPerDot), blocks = weights.k / 32;
-  const int tasks = routing.number_tasks(chunks, 0);
+  const int threads = pass.num_threads();
+  const int64_t blocks = weights.k / 32, most = pass.kernels.features_per_dot;
+  int64_t per_task = most;
+  while (per_task > 64 &&
+         routing.number_tasks(ceil_div(weights.n, per_task), 0) < kMinTasksPerThread * threads)
+    per_task = round_up(per_task / 2, 16);
+  const int tasks = routing.number_tasks(ceil_div(weights.n, per_task), 0);
   pass.context.pool.parallel_for(tasks, [&](int task, int worker) {
     const int64_t e = routing.expert_of(task);
-    const int64_t begin = (task - routing.first_task[e]) * kFeaturesPerDot;
-    const int64_t features = std::min(kFeaturesPerDot, weights.n - begin);
-    float* z = z_all + worker * kMaxDotRows * kFeaturesPerDot;
+    const int64_t begin = (task - routing.first_task[e]) * per_task;
+    const int64_t features = std::min(per_task, weights.n - begin);
+    float* z = z_all + worker * kMaxDotRows * most;
     for (int64_t entry = routing.entries[e]; entry < routing.entries[e + 1]; entry += kMaxDotRows) {
       const int64_t count = std::min(kMaxDotRows, routing.entries[e + 1] - entry);
       const void* rows[kMaxDotRows] = {};
       for (int64_t r = 0; r < count; ++r) rows[r] = row_of(entry + r);
       pass.kernels.dot_mxfp4(weights.expert_codes(e) + begin * blocks * 16,
                              weights.expert_scales(e) + begin * blocks, features, weights.k, rows,
-                             static_cast<int>(count), z, kFeaturesPerDot);
-      for (int64_t r = 0; r < count; ++r)
-        finish(entry + r, e, begin, features, z + r * kFeaturesPerDot);
+                             static_cast<int>(count), z, most);
+      for (int64_t r = 0; r < count; ++r) finish(entry + r, e, begin, features, z + r * most);
     }
   });
 }

@@ -1,4 +1,4 @@
-// AMX tiles as tile_multiply.h wants them. For *_amx.cc files only (empty elsewhere).
+// AMX tiles as tile_strips.h wants them. For *_amx.cc files only (empty elsewhere).
 #pragma once
 #ifdef __AMX_BF16__
 
@@ -12,26 +12,37 @@ namespace {
 struct alignas(64) TileConfig {
   uint8_t palette = 1, start_row = 0;
   uint8_t reserved[14] = {};
-  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint16_t row_bytes[16] = {};
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+
+  constexpr explicit TileConfig(int columns) {
+    for (int tile = 0; tile < 8; ++tile)
+      row_bytes[tile] = static_cast<uint16_t>(tile == 5 || tile == 6 ? 64 : 4 * columns);
+  }
 };
 static_assert(sizeof(TileConfig) == 64);
-constexpr TileConfig kConfig;
 
-// The intrinsics want literal tile numbers.
+// Constants, because the compiler does not know that LDTILECFG reads all 64 bytes.
+alignas(64) constexpr TileConfig kWideTiles(16), kNarrowTiles(1);
+
+// The intrinsics want literal tile numbers: these are the ones in use.
 struct AmxTiles {
-  void configure() { _tile_loadconfig(&kConfig); }
+  void configure(int columns) { _tile_loadconfig(columns == 1 ? &kNarrowTiles : &kWideTiles); }
   void release() { _tile_release(); }
 
   template <int kTile>
   void zero() {
+    static_assert(kTile < 5);
     if constexpr (kTile == 0) _tile_zero(0);
     if constexpr (kTile == 1) _tile_zero(1);
     if constexpr (kTile == 2) _tile_zero(2);
     if constexpr (kTile == 3) _tile_zero(3);
+    if constexpr (kTile == 4) _tile_zero(4);
   }
   template <int kTile>
   void load(const void* p, int64_t stride) {
+    // GCC's intrinsics do not say that they read memory: what was stored must be there by now.
+    __asm__ volatile("" ::: "memory");
     if constexpr (kTile == 0) _tile_loadd(0, p, stride);
     if constexpr (kTile == 1) _tile_loadd(1, p, stride);
     if constexpr (kTile == 2) _tile_loadd(2, p, stride);
@@ -43,17 +54,30 @@ struct AmxTiles {
   }
   template <int kTile>
   void store(void* p, int64_t stride) {
+    static_assert(kTile < 5);
     if constexpr (kTile == 0) _tile_stored(0, p, stride);
     if constexpr (kTile == 1) _tile_stored(1, p, stride);
     if constexpr (kTile == 2) _tile_stored(2, p, stride);
     if constexpr (kTile == 3) _tile_stored(3, p, stride);
+    if constexpr (kTile == 4) _tile_stored(4, p, stride);
   }
-  template <int kSums>
+  template <int kC, int kA, int kB>
   void dot() {
-    if constexpr (kSums == 0) _tile_dpbf16ps(0, 4, 6);
-    if constexpr (kSums == 1) _tile_dpbf16ps(1, 4, 7);
-    if constexpr (kSums == 2) _tile_dpbf16ps(2, 5, 6);
-    if constexpr (kSums == 3) _tile_dpbf16ps(3, 5, 7);
+    static_assert((kC < 5 && (kA == 5 || kA == 6) && kB == 7) ||
+                  (kC < 4 && kA == 4 + kC / 2 && kB == 6 + kC % 2));
+    if constexpr (kC == 0 && kA == 4 && kB == 6) _tile_dpbf16ps(0, 4, 6);
+    if constexpr (kC == 0 && kA == 5 && kB == 7) _tile_dpbf16ps(0, 5, 7);
+    if constexpr (kC == 0 && kA == 6 && kB == 7) _tile_dpbf16ps(0, 6, 7);
+    if constexpr (kC == 1 && kA == 4 && kB == 7) _tile_dpbf16ps(1, 4, 7);
+    if constexpr (kC == 1 && kA == 5 && kB == 7) _tile_dpbf16ps(1, 5, 7);
+    if constexpr (kC == 1 && kA == 6 && kB == 7) _tile_dpbf16ps(1, 6, 7);
+    if constexpr (kC == 2 && kA == 5 && kB == 6) _tile_dpbf16ps(2, 5, 6);
+    if constexpr (kC == 2 && kA == 5 && kB == 7) _tile_dpbf16ps(2, 5, 7);
+    if constexpr (kC == 2 && kA == 6 && kB == 7) _tile_dpbf16ps(2, 6, 7);
+    if constexpr (kC == 3 && kA == 5 && kB == 7) _tile_dpbf16ps(3, 5, 7);
+    if constexpr (kC == 3 && kA == 6 && kB == 7) _tile_dpbf16ps(3, 6, 7);
+    if constexpr (kC == 4 && kA == 5 && kB == 7) _tile_dpbf16ps(4, 5, 7);
+    if constexpr (kC == 4 && kA == 6 && kB == 7) _tile_dpbf16ps(4, 6, 7);
   }
 };
 
