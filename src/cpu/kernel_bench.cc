@@ -26,6 +26,7 @@ namespace {
 
 constexpr int64_t kK = 2880, kBlocks = kK / 32, kFeatures = 384;  // a task of prefill
 constexpr int64_t kColdFeatures = 1 << 18;                        // 400 MB of MXFP4, 1.5 GB of bf16
+constexpr int64_t kDenseFeatures = 48;                            // a task of linear's decode
 constexpr int kRounds = 12;
 
 struct Line {
@@ -44,7 +45,7 @@ class Bench {
         scales_(static_cast<size_t>(kColdFeatures * kBlocks)),
         dense_(static_cast<size_t>(kColdFeatures * kK * 2)),
         x_(static_cast<size_t>(kMaxTaskGroups * group_pairs(kK) * 4)),
-        rows_(static_cast<size_t>(kMaxDotRows * kK * kernels_.x_element_bytes)),
+        rows_(static_cast<size_t>(2 * kMaxDotRows * kK * kernels_.x_element_bytes)),
         panel_(static_cast<size_t>(kernels_.features_per_task * kernels_.k_chunk *
                                    kernels_.panel_element_bytes)),
         sums_(static_cast<size_t>(kernels_.features_per_task * kMaxTaskGroups * kGroup * 4)) {
@@ -57,8 +58,10 @@ class Bench {
     for (PageBuffer* buffer : {&dense_, &x_})
       for (size_t i = 0; i < buffer->size_bytes() / 2; ++i)
         buffer->as<bf16>()[i] = numbers[i % numbers.size()];
-    for (int64_t r = 0; r < kMaxDotRows; ++r)
+    for (int64_t r = 0; r < kMaxDotRows; ++r) {
       kernels_.prepare_mxfp4(x_.as<uint16_t>().data() + r * kK, kK, row(r));
+      kernels_.prepare_dense(x_.as<uint16_t>().data() + r * kK, kK, dense_row(r));
+    }
   }
 
   void run() {
@@ -66,13 +69,15 @@ class Bench {
       ThreadPool alone(1);
       return measure_peak_flops(alone, *parse_isa(kernels_.name));
     }();
-    std::printf("%s, one core: peak %.0f GFLOP/s\n", kernels_.name, peak * 1e-9);
     std::vector<Line> lines;
     for (const bool cold : {false, true}) {
       const char* where = cold ? "cold" : "hot";
-      for (const int rows : {1, 2, 4})
-        lines.push_back({std::string("decode mxfp4, ") + std::to_string(rows) + " rows, " + where,
-                         kFeatures * kBlocks * 17.0, true, [=, this] { decode(rows, cold); }});
+      for (const bool is_mxfp4 : {true, false})
+        for (const int rows : {1, 2, 4})
+          lines.push_back({std::string("decode ") + (is_mxfp4 ? "mxfp4, " : "bf16, ") +
+                               std::to_string(rows) + " rows, " + where,
+                           kFeatures * kBlocks * (is_mxfp4 ? 17.0 : 64.0), true,
+                           [=, this] { decode(is_mxfp4, rows, cold); }});
       for (const bool is_mxfp4 : {true, false})
         for (const int64_t groups : {1, 4, 5, 16})
           lines.push_back({std::string("prefill ") + (is_mxfp4 ? "mxfp4, " : "bf16, ") +
@@ -80,6 +85,10 @@ class Bench {
                            2.0 * kFeatures * kK * static_cast<double>(groups * kGroup), false,
                            [=, this] { prefill(is_mxfp4, groups, cold); }});
     }
+    const double reading = [&] {
+      ThreadPool alone(1);
+      return measure_read_bandwidth(alone);
+    }();
     for (int round = 0; round < kRounds; ++round) {
       for (Line& line : lines) {
         for (int repeat = 0; repeat < 3; ++repeat) {
@@ -90,6 +99,8 @@ class Bench {
         }
       }
     }
+    std::printf("%s, one core: peak %.0f GFLOP/s, reads %.1f GB/s\n", kernels_.name, peak * 1e-9,
+                reading * 1e-9);
     for (const Line& line : lines) {
       const double blocks = static_cast<double>(kFeatures * kBlocks);
       std::printf("  %-34s %8.2f ns a block of weights  ", line.name.c_str(),
@@ -102,6 +113,7 @@ class Bench {
   }
 
  private:
+  void* dense_row(int64_t r) { return row(kMaxDotRows + r); }
   void* row(int64_t r) { return rows_.data() + r * kK * kernels_.x_element_bytes; }
   int64_t next_feature(bool cold) {
     if (!cold) return 0;
@@ -109,12 +121,21 @@ class Bench {
     return at_;
   }
 
-  void decode(int rows, bool cold) {
+  // In pieces as linear and moe take them.
+  void decode(bool is_mxfp4, int rows, bool cold) {
     const void* x[kMaxDotRows] = {};
-    for (int r = 0; r < rows; ++r) x[r] = row(r);
+    for (int r = 0; r < rows; ++r) x[r] = is_mxfp4 ? row(r) : dense_row(r);
     const int64_t first = next_feature(cold);
-    kernels_.dot_mxfp4(codes_.data() + first * kBlocks * 16, scales_.data() + first * kBlocks,
-                       kFeatures, kK, x, rows, z_, kFeatures);
+    const int64_t step = is_mxfp4 ? std::min(kernels_.features_per_dot, kFeatures) : kDenseFeatures;
+    for (int64_t f = 0; f < kFeatures; f += step) {
+      const int64_t at = first + f, count = std::min(step, kFeatures - f);
+      if (is_mxfp4)
+        kernels_.dot_mxfp4(codes_.data() + at * kBlocks * 16, scales_.data() + at * kBlocks, count,
+                           kK, x, rows, z_ + f, kFeatures);
+      else
+        kernels_.dot_dense(dense_.as<uint16_t>().data() + at * kK, count, kK, x, rows, z_ + f,
+                           kFeatures);
+    }
   }
 
   void prefill(bool is_mxfp4, int64_t groups, bool cold) {

@@ -11,8 +11,9 @@
 namespace moxie::cpu {
 namespace {
 
-constexpr int64_t kRowsPerPass = 1024;   // more are taken in several passes, which bounds scratch
-constexpr int64_t kFeaturesPerDot = 16;  // weight rows of a decode task: 92 KB at k = 2880
+constexpr int64_t kRowsPerPass = 1024;  // more are taken in several passes, which bounds scratch
+// Weight rows of a decode task, 276 KB at k = 2880: reading is slow at the beginning of each.
+constexpr int64_t kFeaturesPerDot = 48;
 
 struct PrefillScratch {
   uint32_t* groups;
@@ -109,10 +110,13 @@ void decode(const LinearArgs& args, const MatmulKernels& kernels, Context& conte
     kernels.prepare_dense(bf16_row(args.x, first + row), k, memory.x + row * memory.row_bytes);
 
   const auto* weight = reinterpret_cast<const uint16_t*>(args.weight.data);
-  const auto tasks = static_cast<int>(ceil_div(n, kFeaturesPerDot));
+  const int threads = context.pool.num_threads();
+  int64_t per_task = kFeaturesPerDot;
+  while (per_task > 12 && ceil_div(n, per_task) < 8 * threads) per_task /= 2;
+  const auto tasks = static_cast<int>(ceil_div(n, per_task));
   context.pool.parallel_for(tasks, [&](int task, int worker) {
-    const int64_t begin = task * kFeaturesPerDot;
-    const int64_t features = std::min(kFeaturesPerDot, n - begin);
+    const int64_t begin = task * per_task;
+    const int64_t features = std::min(per_task, n - begin);
     float* z = memory.z + worker * kMaxDotRows * kFeaturesPerDot;
     for (int64_t row = 0; row < rows; row += kMaxDotRows) {
       const int64_t count = std::min(kMaxDotRows, rows - row);

@@ -32,7 +32,7 @@ const MatmulKernels& matmul_kernels_amx() {
       .x_element_bytes = 2,
       .prepare_dense = prepare_avx512_bf16,
       .prepare_mxfp4 = prepare_lookup_avx512_bf16,
-      .dot_dense = dot_dense_avx512_bf16,
+      .dot_dense = dot_dense_prefetching_avx512_bf16,
       .dot_mxfp4 = dot_mxfp4_with_tiles<AmxTiles, Decode>,
       .features_per_dot = 256,
       .panel_element_bytes = 2,

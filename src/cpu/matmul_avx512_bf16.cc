@@ -2,7 +2,8 @@
 //
 // Work    decode: kChains sums in turn per weight row; a block's 32 codes become one vector of bf16
 //         by one lookup in the table of its scale. Dense rows are read in several places of the
-//         matrix at once, as one place alone does not keep enough memory reads under way.
+//         matrix at once, as one place alone does not keep enough memory reads under way; AMD's
+//         processors fetch ahead in them by themselves and lose by being told, Intel's gain.
 //         prefill: 8 features x 48 tokens in 24 accumulators, pairs of weights broadcast against
 //         pairs of 16 tokens.
 // Needs   AVX-512 F, BW, DQ, VL, BF16
@@ -19,7 +20,7 @@ namespace {
 
 constexpr int kChains = 4;
 constexpr int64_t kAheadBytes = 2048;       // of prefetch: codes
-constexpr int64_t kDenseAheadBytes = 1024;  // in each place
+constexpr int64_t kDenseAheadBytes = 1024;  // in each place, where it helps
 
 __mmask32 lanes_32(int64_t count) { return count >= 32 ? 0xffffffffu : (1u << count) - 1u; }
 
@@ -45,63 +46,108 @@ struct Sums {
   }
 };
 
-// The weight rows w, w + step, .. of kPlaces features; their results are z_step apart.
-template <int kRows, int kPlaces>
-void dot_dense_places(const uint16_t* w, int64_t step, int64_t k, const uint16_t* const* rows,
-                      float* z, int64_t z_step, int64_t z_stride) {
+// Weight rows as bf16 numbers, wherever they come from: vector(i) is elements 32 i .. 32 i + 31 of
+// a row (the last of them masked), and prefetch(i) fetches ahead of them.
+template <bool kPrefetch>
+struct DenseRow {
+  const uint16_t* w;
+  __m512i vector(int64_t i) const { return _mm512_loadu_si512(w + 32 * i); }
+  __m512i last_vector(int64_t i, __mmask32 mask) const {
+    return _mm512_maskz_loadu_epi16(mask, w + 32 * i);
+  }
+  void prefetch(int64_t i) const {
+    if constexpr (kPrefetch)
+      for (int64_t line = 0; line < kChains; ++line)
+        _mm_prefetch(reinterpret_cast<const char*>(w + 32 * (i + line)) + kDenseAheadBytes,
+                     _MM_HINT_T0);
+  }
+  void begin(int64_t) const {}
+  // Places, to keep enough reads under way, and rows at once: 16 vectors of sums. More rows come
+  // again over the same weights, which are in L1 by then.
+  static constexpr int places(int rows) { return rows == 1 ? 4 : 2; }
+  static constexpr int kMostRows = 2;
+};
+struct Mxfp4Row {
+  const uint8_t* codes;
+  const uint8_t* scales;
+  __m512i vector(int64_t i) const { return decode_block(codes + 16 * i, scales[i]); }
+  __m512i last_vector(int64_t i, __mmask32) const { return vector(i); }
+  void prefetch(int64_t i) const {
+    _mm_prefetch(reinterpret_cast<const char*>(codes + 16 * i) + kAheadBytes, _MM_HINT_T0);
+  }
+  void begin(int64_t vectors) const { prefetch_scales_ahead(scales, vectors); }
+  static constexpr int places(int) { return 1; }  // decoding is the limit, and more do not help
+  static constexpr int kMostRows = kMaxDotRows;
+};
+
+// kPlaces weight rows; their results are z_step apart.
+template <int kRows, int kPlaces, class Row>
+void dot_places(const Row* w, int64_t k, const uint16_t* const* rows, float* z, int64_t z_step,
+                int64_t z_stride) {
   Sums<kRows> sums[kPlaces];
-  for (int place = 0; place < kPlaces; ++place) sums[place].clear();
+  for (int place = 0; place < kPlaces; ++place) {
+    sums[place].clear();
+    w[place].begin((k + 31) / 32);
+  }
   int64_t i = 0;
-  for (; i + 32 * kChains <= k; i += 32 * kChains) {
+  for (; 32 * (i + kChains) <= k; i += kChains) {
     for (int place = 0; place < kPlaces; ++place) {
-      for (int c = 0; c < kChains; ++c) {
-        const uint16_t* at = w + place * step + i + 32 * c;
-        _mm_prefetch(reinterpret_cast<const char*>(at) + kDenseAheadBytes, _MM_HINT_T0);
-        sums[place].add(c, _mm512_loadu_si512(at), rows, i + 32 * c);
-      }
+      w[place].prefetch(i);
+      for (int c = 0; c < kChains; ++c)
+        sums[place].add(c, w[place].vector(i + c), rows, 32 * (i + c));
     }
   }
-  for (; i < k; i += 32)
+  for (; 32 * i < k; ++i)
     for (int place = 0; place < kPlaces; ++place)
-      sums[place].add(0, _mm512_maskz_loadu_epi16(lanes_32(k - i), w + place * step + i), rows, i);
+      sums[place].add(0, w[place].last_vector(i, lanes_32(k - 32 * i)), rows, 32 * i);
   for (int place = 0; place < kPlaces; ++place)
     for (int r = 0; r < kRows; ++r) z[r * z_stride + place * z_step] = sums[place].total(r);
 }
 
-template <int kRows>
-void dot_dense_rows(const uint16_t* weight, int64_t n, int64_t k, const void* const* x, float* z,
-                    int64_t z_stride) {
-  constexpr int kPlaces = kRows == 1 ? 4 : kRows == 2 ? 2 : 1;  // 16 vectors of sums
+template <int kRows, int kPlaces, class Row>
+void dot_places_of_all(const Row* w, int64_t k, const uint16_t* const* rows, float* z,
+                       int64_t z_step, int64_t z_stride) {
+  if constexpr (kRows > Row::kMostRows) {
+    dot_places<Row::kMostRows, kPlaces>(w, k, rows, z, z_step, z_stride);
+    dot_places_of_all<kRows - Row::kMostRows, kPlaces>(
+        w, k, rows + Row::kMostRows, z + Row::kMostRows * z_stride, z_step, z_stride);
+  } else {
+    dot_places<kRows, kPlaces>(w, k, rows, z, z_step, z_stride);
+  }
+}
+
+// row(f) is the weight row of feature f.
+template <int kRows, class RowOf>
+void dot_rows(int64_t n, int64_t k, const void* const* x, float* z, int64_t z_stride,
+              const RowOf& row) {
+  using Row = decltype(row(0));
+  constexpr int kPlaces = Row::places(kRows);
   const uint16_t* rows[kRows];
   for (int r = 0; r < kRows; ++r) rows[r] = static_cast<const uint16_t*>(x[r]);
   const int64_t part = n / kPlaces;
-  for (int64_t f = 0; f < part; ++f)
-    dot_dense_places<kRows, kPlaces>(weight + f * k, part * k, k, rows, z + f, part, z_stride);
-  for (int64_t f = part * kPlaces; f < n; ++f)
-    dot_dense_places<kRows, 1>(weight + f * k, 0, k, rows, z + f, 0, z_stride);
+  for (int64_t f = 0; f < part; ++f) {
+    Row places[kPlaces];
+    for (int place = 0; place < kPlaces; ++place) places[place] = row(place * part + f);
+    dot_places_of_all<kRows, kPlaces>(places, k, rows, z + f, part, z_stride);
+  }
+  for (int64_t f = part * kPlaces; f < n; ++f) {
+    const Row last = row(f);
+    dot_places_of_all<kRows, 1>(&last, k, rows, z + f, 0, z_stride);
+  }
 }
 
-template <int kRows>
-void dot_mxfp4_rows(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k,
-                    const void* const* x, float* z, int64_t z_stride) {
-  const uint16_t* rows[kRows];
-  for (int r = 0; r < kRows; ++r) rows[r] = static_cast<const uint16_t*>(x[r]);
-  const int64_t blocks = k / 32;
-  for (int64_t f = 0; f < n; ++f) {
-    const uint8_t* row_codes = codes + f * blocks * 16;
-    const uint8_t* row_scales = scales + f * blocks;
-    Sums<kRows> sums;
-    sums.clear();
-    prefetch_scales_ahead(row_scales, blocks);
-    int64_t b = 0;
-    for (; b + kChains <= blocks; b += kChains) {
-      _mm_prefetch(reinterpret_cast<const char*>(row_codes + b * 16) + kAheadBytes, _MM_HINT_T0);
-      for (int c = 0; c < kChains; ++c)
-        sums.add(c, decode_block(row_codes + (b + c) * 16, row_scales[b + c]), rows, (b + c) * 32);
-    }
-    for (; b < blocks; ++b)
-      sums.add(0, decode_block(row_codes + b * 16, row_scales[b]), rows, b * 32);
-    for (int r = 0; r < kRows; ++r) z[r * z_stride + f] = sums.total(r);
+template <class RowOf>
+void dot(int64_t n, int64_t k, const void* const* x, int rows, float* z, int64_t z_stride,
+         const RowOf& row) {
+  switch (rows) {
+    case 1:
+      return dot_rows<1>(n, k, x, z, z_stride, row);
+    case 2:
+      return dot_rows<2>(n, k, x, z, z_stride, row);
+    case 3:
+      return dot_rows<3>(n, k, x, z, z_stride, row);
+    default:
+      return dot_rows<4>(n, k, x, z, z_stride, row);
   }
 }
 
@@ -163,32 +209,21 @@ void prepare_lookup_avx512_bf16(const uint16_t* x, int64_t k, void* out) {
 
 void dot_dense_avx512_bf16(const uint16_t* weight, int64_t n, int64_t k, const void* const* x,
                            int rows, float* z, int64_t z_stride) {
-  switch (rows) {
-    case 1:
-      return dot_dense_rows<1>(weight, n, k, x, z, z_stride);
-    case 2:
-      return dot_dense_rows<2>(weight, n, k, x, z, z_stride);
-    case 3:
-      return dot_dense_rows<3>(weight, n, k, x, z, z_stride);
-    default:
-      return dot_dense_rows<4>(weight, n, k, x, z, z_stride);
-  }
+  dot(n, k, x, rows, z, z_stride, [=](int64_t f) { return DenseRow<false>{weight + f * k}; });
+}
+
+void dot_dense_prefetching_avx512_bf16(const uint16_t* weight, int64_t n, int64_t k,
+                                       const void* const* x, int rows, float* z, int64_t z_stride) {
+  dot(n, k, x, rows, z, z_stride, [=](int64_t f) { return DenseRow<true>{weight + f * k}; });
 }
 
 namespace {
 
 void dot_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k,
                const void* const* x, int rows, float* z, int64_t z_stride) {
-  switch (rows) {
-    case 1:
-      return dot_mxfp4_rows<1>(codes, scales, n, k, x, z, z_stride);
-    case 2:
-      return dot_mxfp4_rows<2>(codes, scales, n, k, x, z, z_stride);
-    case 3:
-      return dot_mxfp4_rows<3>(codes, scales, n, k, x, z, z_stride);
-    default:
-      return dot_mxfp4_rows<4>(codes, scales, n, k, x, z, z_stride);
-  }
+  const int64_t blocks = k / 32;
+  dot(n, k, x, rows, z, z_stride,
+      [=](int64_t f) { return Mxfp4Row{codes + f * blocks * 16, scales + f * blocks}; });
 }
 
 void panel_dense(const uint16_t* weight, int64_t stride, int64_t features, int64_t k, void* panel,
