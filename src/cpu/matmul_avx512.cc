@@ -173,6 +173,7 @@ void panel_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t block_stri
     float* out = static_cast<float*>(panel) + f * panel_stride;
     const uint8_t* row_codes = codes + f * block_stride * 16;
     const uint8_t* row_scales = scales + f * block_stride;
+    prefetch_next_panel(row_codes, k / 2);
     for (int64_t b = 0; b < k / 32; ++b)
       store_in_order(decode(row_codes + b * 16, row_scales[b]), out + b * 32);
   }

@@ -16,6 +16,13 @@ inline void prefetch_scales_ahead(const uint8_t* row_scales, int64_t blocks) {
     _mm_prefetch(reinterpret_cast<const char*>(row_scales + i) + kAhead, _MM_HINT_T0);
 }
 
+// What a row has behind the part that a panel takes: the next panel begins there, and without this
+// each of its many short rows would wait for memory.
+inline void prefetch_next_panel(const void* row, int64_t bytes) {
+  const char* next = static_cast<const char*>(row) + bytes;
+  for (int64_t i = 0; i < bytes; i += 64) _mm_prefetch(next + i, _MM_HINT_T1);
+}
+
 }  // namespace
 
 void prepare_avx512(const uint16_t* x, int64_t k, void* out);

@@ -229,10 +229,13 @@ void dot_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k
 void panel_dense(const uint16_t* weight, int64_t stride, int64_t features, int64_t k, void* panel,
                  int64_t panel_stride) {
   auto* out = static_cast<uint16_t*>(panel);
-  for (int64_t f = 0; f < features; ++f)
+  for (int64_t f = 0; f < features; ++f) {
+    const uint16_t* row = weight + f * stride;
+    prefetch_next_panel(row, k * 2);
     for (int64_t i = 0; i < k; i += kDepth)
       _mm512_storeu_si512(out + f * panel_stride + i,
-                          _mm512_maskz_loadu_epi16(lanes_32(k - i), weight + f * stride + i));
+                          _mm512_maskz_loadu_epi16(lanes_32(k - i), row + i));
+  }
 }
 
 void panel_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t block_stride,
@@ -241,6 +244,7 @@ void panel_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t block_stri
   for (int64_t f = 0; f < features; ++f) {
     const uint8_t* row_codes = codes + f * block_stride * 16;
     const uint8_t* row_scales = scales + f * block_stride;
+    prefetch_next_panel(row_codes, k / 2);
     for (int64_t b = 0; b < k / 32; ++b)
       _mm512_storeu_si512(out + f * panel_stride + b * kDepth,
                           decode_block(row_codes + b * 16, row_scales[b]));

@@ -41,7 +41,8 @@ struct MatmulKernels {
 
   // --- decode ---
 
-  // Bytes of an element of a prepared activation row: 2 (bf16), or 4 (float32, or both).
+  // Bytes of an element of a prepared activation row, in its largest form: 2 (bf16), 4 (float32) or
+  // 8 (AVX2: float32, and integers beside it).
   int64_t x_element_bytes;
   // One activation row of k bf16 numbers in the order and type that dot_* want, padded to kDepth
   // with zeros; `out` is 64-byte aligned.
