@@ -287,10 +287,11 @@ class Bench {
       say(concat("routing of random tokens: the busiest expert has ",
                  format_fixed(prefill_.back().skew, 2),
                  " times the mean load; published models are more skewed in use"));
-    say(
-        concat("GFLOP/s count the weights used, two per multiply-add, and the unembedding once; "
-               "attention scores are beside them.\nGB per step are the bytes that must be read: "
-               "weights, the distinct experts counted in the run, keys and values."));
+    say(concat(
+        "GFLOP/s count the weights needed, two per multiply-add: of the last layer keys and values "
+        "only but for the last token, and its unembedding; attention scores are beside them.\nGB "
+        "per step are the bytes that must be read: "
+        "weights, the distinct experts counted in the run, keys and values."));
   }
 
   static std::string percent(double value, double whole) {

@@ -30,18 +30,22 @@ LayerSizes sizes_of(const GptOssConfig& config) {
 
 double prefill_flops(const GptOssConfig& config, int64_t tokens) {
   const LayerSizes sizes = sizes_of(config);
-  const double per_token = static_cast<double>(config.num_layers) *
-                           (sizes.attention + sizes.router +
-                            static_cast<double>(config.experts_per_token) * sizes.expert);
-  const double unembedding = static_cast<double>(config.vocab_size * config.hidden_size);
-  return 2 * (static_cast<double>(tokens) * per_token + unembedding);
+  const double hidden = static_cast<double>(config.hidden_size);
+  const double layer =
+      sizes.attention + sizes.router + static_cast<double>(config.experts_per_token) * sizes.expert;
+  const double keys_and_values = 2 * sizes.kv_width * hidden;
+  const double layers_before = static_cast<double>(config.num_layers - 1);
+  const double unembedding = static_cast<double>(config.vocab_size) * hidden;
+  return 2 * (static_cast<double>(tokens) * layers_before * layer +
+              static_cast<double>(tokens - 1) * keys_and_values + layer + unembedding);
 }
 
 double attention_flops(const GptOssConfig& config, int64_t start, int64_t tokens) {
   double keys = 0;
-  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
+  for (int64_t layer = 0; layer + 1 < config.num_layers; ++layer) {
     for (int64_t i = 0; i < tokens; ++i) keys += visible_keys(config, layer, start + i);
   }
+  keys += visible_keys(config, config.num_layers - 1, start + tokens - 1);
   return 4 * static_cast<double>(config.head_dim * config.num_q_heads) * keys;
 }
 

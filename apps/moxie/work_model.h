@@ -8,10 +8,12 @@
 
 namespace moxie::cli {
 
-// Floating-point operations, two per multiply-add, of the weights that `tokens` prompt tokens use;
-// the unembedding once, for the last. Attention scores are not among them.
+// Floating-point operations, two per multiply-add, of the weights that `tokens` prompt tokens need;
+// the unembedding once, for the last; of the last layer only keys and values for the others.
+// Attention scores are not among them.
 double prefill_flops(const GptOssConfig& config, int64_t tokens);
-// Those of the attention scores and sums: positions start .. start + tokens - 1.
+// Those of the attention scores and sums: positions start .. start + tokens - 1, in the last layer
+// the last one.
 double attention_flops(const GptOssConfig& config, int64_t start, int64_t tokens);
 
 // Bytes read to decode one token for each of `batch` sequences, in the checkpoint's element sizes:

@@ -143,6 +143,23 @@ TEST_P(Forward, LogitsOfTheLastRowAndOfNone) {
   EXPECT_EQ(caches[1].length(), 5);
 }
 
+// Rows without logits leave the last layer early, but not before their keys and values are stored.
+TEST_P(Forward, ChunksWithoutLogitsLeaveTheSameCache) {
+  Model model = make_model(64);
+  const std::vector<int32_t> prompt = tokens(50, 17), other = tokens(11, 18);
+  const std::vector<int32_t> next = tokens(3, 19);
+  KvCache whole = model.make_cache(kContext), cut = model.make_cache(kContext),
+          beside = model.make_cache(kContext);
+  run(model, whole, prompt, {50});
+  const ForwardChunk first[] = {{&cut, std::span(prompt).first(20), LogitsWanted::kNone}};
+  EXPECT_TRUE(model.forward(first, Phase::kPrefill).empty());
+  const ForwardChunk second[] = {{&beside, other, LogitsWanted::kNone},
+                                 {&cut, std::span(prompt).subspan(20), LogitsWanted::kLast}};
+  EXPECT_EQ(model.forward(second, Phase::kPrefill).size(), vocab);
+  EXPECT_EQ(run(model, cut, next, {1}, Phase::kDecode),
+            run(model, whole, next, {1}, Phase::kDecode));
+}
+
 // The phases may sum in different orders; how far that may go is the arithmetic's: a few units in
 // the last place per operation.
 TEST_P(Forward, DecodeContinuesWhatPrefillBegan) {

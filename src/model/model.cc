@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "base/check.h"
 #include "ops/attention.h"
@@ -30,7 +31,8 @@ struct Model::State {
   void take_scratch();
   int64_t check(std::span<const ForwardChunk> chunks) const;
   void place(std::span<const ForwardChunk> chunks);
-  void run_attention(int64_t n, int64_t rows, std::span<const ForwardChunk> chunks, Phase phase);
+  int64_t run_attention(int64_t n, int64_t rows, std::span<const ForwardChunk> chunks, Phase phase);
+  int64_t keep_rows_with_logits(std::span<const ForwardChunk> chunks);
   void run_experts(int64_t n, int64_t rows, Phase phase);
   int64_t run_logits(std::span<const ForwardChunk> chunks, Phase phase);
 };
@@ -204,42 +206,81 @@ void Model::State::place(std::span<const ForwardChunk> chunks) {
   }
 }
 
-void Model::State::run_attention(int64_t n, int64_t rows, std::span<const ForwardChunk> chunks,
-                                 Phase phase) {
+// Moves the rows that want logits to the front of x, normed, cos and sin; `sequences` then says
+// where they are. Returns their number.
+int64_t Model::State::keep_rows_with_logits(std::span<const ForwardChunk> chunks) {
+  const int64_t half = weights.config.head_dim / 2;
+  int64_t kept = 0;
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    SequenceRows& rows = sequences[i];
+    const int64_t count = rows_with_logits(chunks[i]), skipped = rows.num_rows - count;
+    const int64_t from = rows.first_row + skipped;
+    for (const Rows& matrix : {x, normed})
+      std::memmove(rows_from(matrix, kept, count).data, rows_from(matrix, from, count).data,
+                   static_cast<size_t>(count * matrix.stride) * size_bytes(matrix.dtype));
+    for (float* angles : {cos, sin})
+      std::memmove(angles + kept * half, angles + from * half,
+                   static_cast<size_t>(count * half) * sizeof(float));
+    rows.start_position += skipped;
+    rows.first_row = kept;
+    rows.num_rows = count;
+    kept += count;
+  }
+  return kept;
+}
+
+// Returns the rows that go on from here: after the last layer's keys and values are stored, only
+// those that want logits do.
+int64_t Model::State::run_attention(int64_t n, int64_t rows, std::span<const ForwardChunk> chunks,
+                                    Phase phase) {
   const GptOssConfig& config = weights.config;
   const LayerWeights& layer = weights.layers[static_cast<size_t>(n)];
   const int64_t q_width = config.num_q_heads * config.head_dim;
   const int64_t kv_width = config.num_kv_heads * config.head_dim;
-  const Rows stream = first_rows(x, rows), input = first_rows(normed, rows);
-  const Rows all = first_rows(qkv, rows), heads_out = first_rows(attended, rows);
 
-  backend->rms_norm({.x = stream,
+  backend->rms_norm({.x = first_rows(x, rows),
                      .scale = layer.attention_norm.data(),
                      .epsilon = static_cast<float>(config.rms_norm_eps),
-                     .out = input});
+                     .out = first_rows(normed, rows)});
   const auto project = [&](const Bf16Matrix& weight, const std::vector<float>& bias,
                            int64_t column) {
     backend->linear({.phase = phase,
-                     .x = input,
+                     .x = first_rows(normed, rows),
                      .weight = weight,
                      .bias = bias.data(),
-                     .out = columns(all, column, weight.n)});
+                     .out = columns(first_rows(qkv, rows), column, weight.n)});
   };
-  project(layer.q, layer.q_bias, 0);
+  const auto rotate = [&](const Rows& heads, int64_t num_q_heads, int64_t num_kv_heads) {
+    backend->rope({.qkv = heads,
+                   .num_q_heads = num_q_heads,
+                   .num_kv_heads = num_kv_heads,
+                   .head_dim = config.head_dim,
+                   .cos = cos,
+                   .sin = sin,
+                   .sequences = sequences});
+  };
+  for (size_t i = 0; i < chunks.size(); ++i) sequences[i].kv = chunks[i].cache->layer(n);
   project(layer.k, layer.k_bias, q_width);
   project(layer.v, layer.v_bias, q_width + kv_width);
-
-  for (size_t i = 0; i < chunks.size(); ++i) sequences[i].kv = chunks[i].cache->layer(n);
-  backend->rope({.qkv = all,
-                 .num_q_heads = config.num_q_heads,
-                 .num_kv_heads = config.num_kv_heads,
-                 .head_dim = config.head_dim,
-                 .cos = cos,
-                 .sin = sin,
-                 .sequences = sequences});
+  int64_t wanted = rows;
+  if (n + 1 == config.num_layers) {
+    wanted = 0;
+    for (const ForwardChunk& chunk : chunks) wanted += rows_with_logits(chunk);
+  }
+  if (wanted == rows) {
+    project(layer.q, layer.q_bias, 0);
+    rotate(first_rows(qkv, rows), config.num_q_heads, config.num_kv_heads);
+  } else {
+    rotate(columns(first_rows(qkv, rows), q_width, 2 * kv_width), 0, config.num_kv_heads);
+    rows = keep_rows_with_logits(chunks);
+    if (rows == 0) return 0;
+    project(layer.q, layer.q_bias, 0);
+    rotate(columns(first_rows(qkv, rows), 0, q_width), config.num_q_heads, 0);
+  }
+  const Rows stream = first_rows(x, rows), heads_out = first_rows(attended, rows);
   const bool sliding = config.layer_is_sliding[static_cast<size_t>(n)];
   backend->attention({.phase = phase,
-                      .q = columns(all, 0, q_width),
+                      .q = columns(first_rows(qkv, rows), 0, q_width),
                       .num_q_heads = config.num_q_heads,
                       .num_kv_heads = config.num_kv_heads,
                       .head_dim = config.head_dim,
@@ -254,6 +295,7 @@ void Model::State::run_attention(int64_t n, int64_t rows, std::span<const Forwar
                    .bias = layer.o_bias.data(),
                    .residual = stream,
                    .out = stream});
+  return rows;
 }
 
 void Model::State::run_experts(int64_t n, int64_t rows, Phase phase) {
@@ -325,8 +367,8 @@ std::span<const float> Model::forward(std::span<const ForwardChunk> chunks, Phas
                         .table = state.weights.embedding,
                         .out = first_rows(state.x, rows)});
   for (int64_t n = 0; n < config().num_layers; ++n) {
-    state.run_attention(n, rows, chunks, phase);
-    state.run_experts(n, rows, phase);
+    const int64_t kept = state.run_attention(n, rows, chunks, phase);
+    if (kept > 0) state.run_experts(n, kept, phase);
   }
   const int64_t logits_rows = state.run_logits(chunks, phase);
   for (const ForwardChunk& chunk : chunks)
