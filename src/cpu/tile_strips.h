@@ -138,7 +138,7 @@ class StripFiller {
     }
     block_ = 0;
     ahead_ = weights + (feature_ + kRows) * row_bytes_;
-    scales_ahead_ = source_.scales + (feature_ + kRows) * source_.stride;
+    if constexpr (!kDense) scales_ahead_ = source_.scales + (feature_ + kRows) * source_.stride;
     if (blocks_ == 1) copy_only_block();
     start_column();
   }
@@ -189,7 +189,7 @@ class StripFiller {
   uint16_t* out_;
   const uint16_t* column_;
   const uint8_t* ahead_;
-  const uint8_t* scales_ahead_;
+  const uint8_t* scales_ahead_ = nullptr;
   int64_t slot_, feature_, pass_, block_;
   alignas(64) uint8_t copies_[kRows][kStepBytes];
   uint8_t scale_copies_[kRows][2];
