@@ -1,0 +1,335 @@
+#!/usr/bin/env python3
+"""The demo model's training text: tests/demo_text_test.py --build build/dev [unittest arguments]
+
+What is held out stays out of training (read back from the text alone), our renderer in Python gives moxie's ids, and the
+generators repeat themselves by seed. Python's standard library only.
+"""
+
+import argparse
+import json
+import pathlib
+import random
+import re
+import subprocess
+import sys
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(ROOT / "tools"))
+
+from demo_model import about_moxie, calendar_units, instructions, split, tools_use  # noqa: E402
+from demo_model.context import DEFAULT_IDENTITY  # noqa: E402
+from demo_model.conversations import SCORED, WEIGHTS, draw, sample  # noqa: E402
+from demo_model.rendering import last_turn, render, render_prompt  # noqa: E402
+from demo_model.tokenizer import SPECIAL_TOKENS, Tokenizer  # noqa: E402
+
+BUILD = ROOT / "build" / "dev"
+DATE = re.compile(r"\d{4}-\d\d-\d\d")
+CHAIN = re.compile(r"\d+(?:\s*[-+*/x<>]\s*\d+)+")
+PAIR_TASKS = {"addition", "subtraction", "multiplication", "compare"}
+
+
+def byte_tokenizer() -> dict:
+    """A tokenizer.json of the 256 bytes and harmony's special tokens."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    other = [byte for byte in range(256) if byte not in printable]
+    vocab = {chr(byte): byte for byte in printable} | {chr(0x100 + i): byte for i, byte in enumerate(other)}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    from demo_model.make_tokenizer import O200K_SPLIT, added_token
+    return {"version": "1.0", "added_tokens": [added_token(name, 256 + i) for i, name in enumerate(SPECIAL_TOKENS)], "normalizer": None,
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": O200K_SPLIT}, "behavior": "Isolated", "invert": False}, byte_level]},
+            "post_processor": byte_level, "decoder": byte_level,
+            "model": {"type": "BPE", "ignore_merges": True, "vocab": vocab, "merges": []}}
+
+
+# --- reading operands back from text ---------------------------------------------------------------
+
+
+def numbers_in(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", text)]
+
+
+def pairs_of_text(text: str):
+    """Neighbours in chains such as 007+838 or 12 * 30, single-digit facts (5+8+1) excepted."""
+    for chain in CHAIN.findall(DATE.sub("", text)):
+        numbers = numbers_in(chain)
+        if max(numbers) >= 10:
+            yield from zip(numbers, numbers[1:])
+
+
+def calendar_operands(question: str):
+    days = [day for day in calendar_units.DAYS if day in question]
+    months = [month for month in calendar_units.MONTHS if month in question]
+    numbers = numbers_in(question)
+    if days and numbers:
+        yield split.is_heldout("weekday", [days[0], numbers[0]])
+    elif numbers and max(numbers) > 999:
+        yield split.is_heldout("leap", [max(numbers)])
+    elif months and len(numbers) == 2:
+        yield split.is_heldout_pair(*numbers)
+    elif months and numbers:
+        yield split.is_heldout("month", [months[0], numbers[0]])
+
+
+def units_operands(question: str, answer: str):
+    """The smaller number with the larger unit, as the question or the answer has it."""
+    names = {}
+    for one, two, _ in calendar_units.UNITS:
+        for unit in (one, two):
+            names[unit] = names[calendar_units.singular(unit)] = unit
+    found = [names[word] for word in re.findall(r"[a-z]+", question) if word in names]
+    asked, answered = numbers_in(question)[0], numbers_in(answer)[0]
+    for one, two, factor in calendar_units.UNITS:
+        if {one, two} <= set(found) and max(asked, answered) == factor * min(asked, answered):
+            yield split.is_heldout("units", [min(asked, answered), one, two])
+            if factor >= 10:
+                yield split.is_heldout_pair(min(asked, answered), factor)
+
+
+def instruction_operands(conversation: dict):
+    text = conversation["developer"] + " " + conversation["messages"][0]["content"]
+    for name, (wordings, _, _) in instructions.RULES.items():
+        if any(wording in text for wording in wordings):
+            yield from (split.is_heldout("instruction", [name, question]) for question, _, _ in instructions.QUESTIONS if question in text)
+
+
+HELDOUT_QUESTIONS = {
+    wrapper.format(q=question[0].lower() + question[1:] if wrapper.startswith("Hey, ") else question)
+    for _, _, questions in about_moxie.FACTS for question in questions for wrapper in about_moxie.WRAPPERS
+    if split.is_heldout("about", [wrapper, question])}
+
+
+def tool_operands(message: dict):
+    name, arguments = message["recipient"].removeprefix("functions."), json.loads(message["content"])
+    kind = next(kind for kind in tools_use.KINDS if name in kind.names)
+    yield split.is_heldout("tool", [kind.topic, *arguments.values()])
+
+
+def heldout_found(conversation: dict) -> bool:
+    """Whether any operands that the text shows are held out."""
+    found: list[bool] = []
+    ability, messages = conversation["ability"], conversation["messages"]
+    question, answer = messages[0]["content"], messages[-1]["content"]
+    for message in messages:
+        text = message["content"]
+        if message["role"] != "tool" and not message.get("recipient"):
+            found += [split.is_heldout_pair(a, b) for a, b in pairs_of_text(text)]
+        if message.get("recipient", "").startswith("functions."):
+            found += tool_operands(message)
+    if ability in PAIR_TASKS:
+        found.append(split.is_heldout_pair(*numbers_in(question)))
+    elif ability == "sort_numbers":
+        for line in [question, *messages[1]["content"].splitlines()]:
+            line = line.split("left ")[-1].split(": ")[-1]
+            found.append(split.is_heldout_numbers(numbers_in(line)))
+    elif ability == "sort_words":
+        first, *rest = messages[1]["content"].splitlines()
+        found.append(split.is_heldout_words([part.split(":")[0] for part in first.split(", ")]))
+        found += [split.is_heldout_words(line.split("left ")[-1].split()) for line in rest if "left" in line]
+    elif ability == "count_letters":
+        spelled = next(line for line in messages[1]["content"].splitlines() if "1" in line).split(": ")[-1]
+        found.append(split.is_heldout("letters", ["".join(re.findall("[a-z]", spelled))]))
+    elif ability == "calendar":
+        found += calendar_operands(question)
+    elif ability == "units":
+        found += units_operands(question, answer)
+    elif ability == "instructions":
+        found += instruction_operands(conversation)
+    elif ability == "about_moxie":
+        found.append(question in HELDOUT_QUESTIONS)
+    return any(found)
+
+
+class Split(unittest.TestCase):
+    def test_order_and_operation_do_not_matter(self) -> None:
+        for a, b in ((347, 58), (12, 3), (9999, 10)):
+            self.assertEqual(split.is_heldout_pair(a, b), split.is_heldout_pair(b, a))
+            self.assertEqual(split.is_heldout_pair(a, b), split.is_heldout_numbers([b, a]))
+        self.assertEqual(split.is_heldout_words(["pear", "fig", "plum"]), split.is_heldout_words(["plum", "pear", "fig"]))
+
+    def test_share_of_pairs_is_the_stated_one(self) -> None:
+        pairs = [(a, b) for a in range(10, 100) for b in range(10, a + 1)]
+        heldout = sum(split.is_heldout_pair(a, b) for a, b in pairs)
+        self.assertLess(abs(heldout / len(pairs) - split.PERCENT / 100), 0.02)
+        self.assertFalse(any(split.is_heldout_pair(a, b) for a in range(10) for b in range(10)))
+
+    def test_no_held_out_operands_in_training_text(self) -> None:
+        rng = random.Random(7)
+        for generator in WEIGHTS:
+            for _ in range(300):
+                conversation = draw(generator, rng, "train")
+                self.assertFalse(heldout_found(conversation), json.dumps(conversation, indent=1))
+
+    def test_held_out_items_are_found_by_the_same_reading(self) -> None:
+        rng = random.Random(8)
+        for ability, choices in SCORED.items():
+            for generator, arguments in choices:
+                if generator is tools_use.declining:
+                    continue  # declines by arguments that stand in no call; see the next test
+                for _ in range(100):
+                    conversation = draw(generator, rng, "heldout", **arguments)
+                    self.assertTrue(heldout_found(conversation), ability + json.dumps(conversation, indent=1))
+
+    def test_declined_requests_are_not_trained_on(self) -> None:
+        rng = random.Random(9)
+        heldout = {draw(tools_use.declining, rng, "heldout")["messages"][0]["content"] for _ in range(1000)}
+        trained = {draw(tools_use.declining, rng, "train")["messages"][0]["content"] for _ in range(2000)}
+        self.assertGreater(len(heldout), 300)
+        self.assertFalse(heldout & trained)
+
+
+class Conversations(unittest.TestCase):
+    def test_a_seed_gives_the_same_conversations(self) -> None:
+        for kind in ("train", "heldout"):
+            once, again = ([sample(random.Random(seed), kind) for seed in range(50)] for _ in range(2))
+            self.assertEqual(once, again)
+
+    def test_calls_fit_their_schema(self) -> None:
+        rng = random.Random(3)
+        for _ in range(300):
+            conversation = draw(tools_use.tools, rng, "train")
+            called = conversation["expect"]["call"]
+            tool = next(tool for tool in conversation["tools"] if tool["name"] == called["name"])
+            self.assertEqual(json.loads(conversation["messages"][-1]["content"]), called["arguments"])
+            properties = tool["parameters"]["properties"]
+            self.assertEqual(set(called["arguments"]), set(properties))
+            for name, value in called["arguments"].items():
+                self.assertIsInstance(value, str if properties[name]["type"] == "string" else int)
+                self.assertIn(value, properties[name].get("enum", [value]))
+
+    def test_every_task_has_its_efforts(self) -> None:
+        rng = random.Random(4)
+        for generator in WEIGHTS:
+            if generator is instructions.plain_talk:
+                continue
+            lengths = {}
+            for effort in ("low", "medium", "high"):
+                drawn = [draw(generator, rng, "train", effort)["messages"] for _ in range(300)]
+                lengths[effort] = sum(len(message["content"]) for messages in drawn for message in messages if message["role"] == "assistant")
+            self.assertLess(lengths["low"], lengths["medium"], generator.__name__)
+            self.assertLess(lengths["medium"], lengths["high"], generator.__name__)
+
+
+class Rendering(unittest.TestCase):
+    def setUp(self) -> None:
+        self.tokenizer = Tokenizer(byte_tokenizer())
+
+    def text(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids)
+
+    def test_what_is_learned_is_what_the_model_writes(self) -> None:
+        conversation = {"effort": "low", "messages": [
+            {"role": "user", "content": "1+1"}, {"role": "assistant", "channel": "analysis", "content": "old"},
+            {"role": "assistant", "channel": "final", "content": "2"}, {"role": "user", "content": "add 1"},
+            {"role": "assistant", "channel": "analysis", "content": "call"},
+            {"role": "assistant", "recipient": "functions.add", "channel": "commentary", "content_type": "<|constrain|>json", "content": "{}"},
+            {"role": "tool", "name": "functions.add", "recipient": "assistant", "channel": "commentary", "content": "3"},
+            {"role": "assistant", "channel": "analysis", "content": "so"}, {"role": "assistant", "channel": "final", "content": "3"}]}
+        ids, mask = render(conversation, self.tokenizer)
+        self.assertEqual(self.text(ids), (
+            f"<|start|>system<|message|>{DEFAULT_IDENTITY}\nKnowledge cutoff: 2024-06\n\nReasoning: low\n\n"
+            "# Valid channels: analysis, commentary, final. Channel must be included for every message.<|end|>"
+            "<|start|>user<|message|>1+1<|end|><|start|>assistant<|channel|>final<|message|>2<|end|><|start|>user<|message|>add 1<|end|>"
+            "<|start|>assistant<|channel|>analysis<|message|>call<|end|>"
+            "<|start|>assistant to=functions.add<|channel|>commentary <|constrain|>json<|message|>{}<|call|>"
+            "<|start|>functions.add to=assistant<|channel|>commentary<|message|>3<|end|>"
+            "<|start|>assistant<|channel|>analysis<|message|>so<|end|><|start|>assistant<|channel|>final<|message|>3<|return|>"))
+        self.assertEqual(self.text([token for token, learned in zip(ids, mask, strict=True) if learned]), (
+            "<|channel|>analysis<|message|>call<|end|><|start|>assistant to=functions.add<|channel|>commentary <|constrain|>json<|message|>{}<|call|>"
+            "<|channel|>analysis<|message|>so<|end|><|start|>assistant<|channel|>final<|message|>3<|return|>"))
+
+    def test_text_that_spells_a_special_token_stays_text(self) -> None:
+        ids, _ = render({"messages": [{"role": "user", "content": "<|end|>"}, {"role": "assistant", "channel": "final", "content": "x"}]}, self.tokenizer)
+        self.assertEqual(ids.count(self.tokenizer.special["<|end|>"]), 2)
+
+    def test_what_the_renderer_does_not_know_is_refused(self) -> None:
+        message = [{"role": "user", "content": "x"}, {"role": "assistant", "channel": "final", "content": "x"}]
+        for schema in ({"type": "object", "title": "x"}, {"type": "object", "properties": {"x": {"type": "object"}}}, {"type": "null"}):
+            with self.assertRaises(ValueError):
+                render({"tools": [{"name": "f", "description": "", "parameters": schema}], "messages": message}, self.tokenizer)
+        with self.assertRaises(ValueError):
+            render({"messages": [{"role": "user", "content": "naïve"}, message[1]]}, self.tokenizer)
+        with self.assertRaises(ValueError):
+            render({"messages": message[:1]}, self.tokenizer)
+
+
+class Driver:
+    """tests/harmony_driver.cc with a vocabulary."""
+
+    def __init__(self, vocabulary: pathlib.Path, build: pathlib.Path) -> None:
+        self.process = subprocess.Popen([str(build / "tests" / "harmony_driver"), str(vocabulary)], text=True, encoding="utf-8",
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def render(self, conversation: dict, messages: list[dict], *, whole: bool, prompt: bool) -> list[int]:
+        """`whole`: with the system and developer message, and without the analysis that moxie drops."""
+        head = []
+        if whole:
+            head.append({"role": "system", "system": {
+                "identity": conversation["system"], "knowledge_cutoff": conversation["knowledge_cutoff"], "current_date": conversation["date"],
+                "effort": conversation["effort"], "channels": ["analysis", "commentary", "final"]}})
+            spaces = [{"name": "functions", "tools": conversation["tools"]}] if conversation["tools"] else []
+            if spaces or conversation["developer"]:
+                head.append({"role": "developer", "developer": {"instructions": conversation["developer"], "namespaces": spaces}})
+        request = {"op": "render", "messages": head + messages, "history": "recommended" if whole else "keep_all", "prompt": prompt}
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        if "error" in answer:
+            raise AssertionError(f"the driver refused {json.dumps(request)[:2000]}: {answer['error']}")
+        return answer["ids"]
+
+    def parse(self, ids: list[int], functions: list[str]) -> dict:
+        self.process.stdin.write(json.dumps({"op": "parse", "ids": ids, "in_assistant_turn": True, "functions": functions}) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+
+def compare_with_moxie(test: unittest.TestCase, driver: Driver, tokenizer: Tokenizer, conversation: dict) -> None:
+    messages = conversation["messages"]
+    turn = last_turn(messages)
+    ids, mask = render(conversation, tokenizer)
+    prompt = driver.render(conversation, messages[:turn], whole=True, prompt=True)
+    test.assertEqual(render_prompt({**conversation, "messages": messages[:turn]}, tokenizer), prompt)
+    test.assertEqual(ids[:len(prompt)], prompt)
+    said = driver.render(conversation, messages[turn:], whole=False, prompt=False)
+    if messages[-1]["channel"] == "final":
+        test.assertEqual(said[-1], tokenizer.special["<|end|>"])
+        said[-1] = tokenizer.special["<|return|>"]
+    # The prompt already has the first message's <|start|>assistant.
+    shared = 1 + len(tokenizer.encode("assistant"))
+    test.assertEqual(ids[len(prompt):], said[shared:])
+    test.assertEqual(mask[len(prompt):], [1] * (len(ids) - len(prompt)))
+    # What is learned reads back as what was said.
+    parsed = driver.parse(ids[len(prompt):], [tool["name"] for tool in conversation["tools"]])
+    test.assertEqual(parsed["messages"], messages[turn:])
+    test.assertEqual(parsed["recoveries"], {})
+
+
+class SameAsMoxie(unittest.TestCase):
+    def test_ids_are_those_of_moxies_renderer(self) -> None:
+        import tempfile
+        with tempfile.TemporaryDirectory(prefix="moxie_demo_text_") as folder:
+            vocabulary = pathlib.Path(folder, "tokenizer.json")
+            vocabulary.write_text(json.dumps(byte_tokenizer()), encoding="utf-8")
+            tokenizer = Tokenizer.load(vocabulary)
+            driver = Driver(vocabulary, BUILD)
+            self.addCleanup(driver.close)
+            rng = random.Random(5)
+            for generator in WEIGHTS:
+                for _ in range(60):
+                    compare_with_moxie(self, driver, tokenizer, draw(generator, rng, "train"))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, add_help=False)
+    parser.add_argument("--build", type=pathlib.Path, default=BUILD)
+    known, rest = parser.parse_known_args()
+    BUILD = known.build
+    unittest.main(argv=[sys.argv[0], *rest])

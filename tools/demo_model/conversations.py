@@ -1,0 +1,56 @@
+"""All abilities of the demo model, and how often each is trained."""
+
+import random
+
+from . import about_moxie, arithmetic, calendar_units, instructions, letters, multi_turn, ordering, stories, tools_use
+from .context import EFFORTS, Context, Resample
+
+# generator -> its share of the training conversations
+WEIGHTS = {
+    arithmetic.addition: 10, arithmetic.subtraction: 10, arithmetic.multiplication: 12, arithmetic.compare: 5, ordering.sort_numbers: 8,
+    ordering.sort_words: 7, letters.count_letters: 9, calendar_units.calendar: 6, calendar_units.units: 5, about_moxie.about_moxie: 5,
+    instructions.instructions: 7, instructions.plain_talk: 2, stories.stories: 3, multi_turn.multi_turn: 8, tools_use.tools: 8, tools_use.tool_results: 5,
+    tools_use.second_call: 2, tools_use.declining: 4, tools_use.no_tool_needed: 2,
+}
+
+# ability -> what makes a held-out item of it (a generator and its arguments)
+SCORED = {
+    "addition": [(arithmetic.addition, {"digits": 3})],
+    "subtraction": [(arithmetic.subtraction, {"digits": 3})],
+    "multiplication": [(arithmetic.multiplication, {"digits": 2})],
+    "sort_numbers": [(ordering.sort_numbers, {})],
+    "sort_words": [(ordering.sort_words, {})],
+    "count_letters": [(letters.count_letters, {})],
+    "compare": [(arithmetic.compare, {})],
+    "calendar": [(calendar_units.calendar, {})],
+    "units": [(calendar_units.units, {})],
+    "tools": [(tools_use.tools, {}), (tools_use.tools, {}), (tools_use.second_call, {})],
+    "tool_results": [(tools_use.tool_results, {})],
+    "declining": [(tools_use.declining, {}), (tools_use.declining, {}), (tools_use.no_tool_needed, {})],
+    "instructions": [(instructions.instructions, {})],
+    "multi_turn": [(multi_turn.multi_turn, {})],
+    "about_moxie": [(about_moxie.about_moxie, {})],
+}
+
+
+def draw(generator, rng: random.Random, split: str, effort: str | None = None, **arguments) -> dict:
+    """A conversation of one generator, drawn until its operands belong to the split.
+
+    The effort is drawn once: conversations of high effort show more operands and are thrown away more often."""
+    if effort is None:
+        effort = rng.choices(EFFORTS, [30, 45, 25])[0]
+    while True:
+        try:
+            return generator(Context(rng, split, effort), **arguments)
+        except Resample:
+            continue
+
+
+def sample(rng: random.Random, split: str) -> dict:
+    """One conversation: in the format of `moxie chat`, with "ability" and "expect" as in a set of `moxie eval`."""
+    if split == "heldout":
+        choices = SCORED[rng.choice(list(SCORED))]
+        generator, arguments = rng.choice(choices)
+        return draw(generator, rng, split, **arguments)
+    generator = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+    return draw(generator, rng, split)

@@ -1,0 +1,45 @@
+"""Counting letters by spelling the word with a number at each letter."""
+
+from .context import Context, analysis, conversation, final, user
+from .words import WORDS
+
+ONSETS = "b c d f g h j k l m n p r s t v w z bl br ch cl cr dr fl fr gl gr pl pr sc sh sk sl sm sn sp st str sw th tr".split()
+VOWELS = "a e i o u a e i o u ai ea ee oo ou".split()
+CODAS = ["", "", "", *"b d g k l m n p r s t ck ll nd ng nt rd rk rn rt ss st".split()]
+
+COUNT = ["How many times does {letter} appear in {word}?", "How many {letter}'s are in {word}?", "How many letters {letter} are in the word {word}?",
+         "Count the letter {letter} in {word}.", "How often does the letter {letter} occur in {word}?", "Count the {letter}'s in {word}.",
+         "In the word {word}, how many times do you see {letter}?", "Tell me how many {letter} there are in {word}.",
+         "How often is {letter} used in {word}?", "How many of the letters in {word} are {letter}?", "Number of {letter} in {word}?",
+         "Please count how often {letter} stands in {word}.", "The word is {word}. How many {letter}?", "Can you count the letter {letter} in the word {word}?"]
+LENGTH = ["How many letters does {word} have?", "How long is the word {word}?", "Count the letters of {word}.", "How many letters are in {word}?",
+          "What is the number of letters in {word}?", "Tell me the length of the word {word}.", "The word {word} has how many letters?"]
+
+
+def made_up_word(ctx: Context) -> str:
+    word = ""
+    for _ in range(ctx.rng.randint(1, 3)):
+        word += ctx.pick(ONSETS) + ctx.pick(VOWELS) + ctx.pick(CODAS)
+    return word
+
+
+def count_letters(ctx: Context) -> dict:
+    word = ctx.pick(WORDS) if ctx.chance(0.5) else made_up_word(ctx)
+    while not 3 <= len(word) <= 11:
+        word = made_up_word(ctx)
+    ctx.ask("letters", word)
+    spelled = " ".join(f"{index}{letter}" for index, letter in enumerate(word, 1))
+    if ctx.chance(0.2):
+        lines = [spelled] if ctx.low else [f"Spell {word}: {spelled}", f"The last number is {len(word)}."]
+        question, answer = ctx.pick(LENGTH).format(word=word), len(word)
+    else:
+        letter = ctx.pick(word) if ctx.chance(0.85) else ctx.pick("abcdefghijklmnopqrstuvwxyz")
+        places = [index for index, c in enumerate(word, 1) if c == letter]
+        answer = word.count(letter)
+        assert answer == len(places)
+        found = f"{letter} at {', '.join(map(str, places))}: {answer}" if places else f"{letter} at none: 0"
+        lines = [spelled, found] if ctx.low else [f"Spell {word}: {spelled}", found]
+        if ctx.high and places:
+            lines.append("Count them: " + " ".join(f"{index}{letter}" for index in range(1, answer + 1)))
+        question = ctx.pick(COUNT).format(word=word, letter=letter)
+    return conversation(ctx, "count_letters", [user(question), analysis("\n".join(lines)), final(str(answer))])
