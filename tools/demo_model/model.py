@@ -1,0 +1,362 @@
+"""gpt-oss in PyTorch, written for training: packed rows, experts as two wide products, no data-dependent shapes.
+
+Parameters carry the names of the checkpoint. The experts' matrices keep the orientation of the MXFP4 layout,
+[experts, outputs, inputs] (transformers' bf16 layout is transposed), rows 2j of gate_up_proj are gates, 2j + 1 ups.
+
+All experts are computed for all tokens, and those not chosen are weighted with 0: with 8 small experts, two dense
+products are faster than sorting tokens by expert, and their shapes never change.
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from . import mxfp4
+
+SWIGLU_ALPHA = 1.702
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    vocab_size: int = 4096
+    hidden_size: int = 256
+    intermediate_size: int = 256
+    num_hidden_layers: int = 8
+    num_attention_heads: int = 8
+    num_key_value_heads: int = 2
+    head_dim: int = 64
+    num_local_experts: int = 8
+    num_experts_per_tok: int = 2
+    sliding_window: int = 128
+    max_position_embeddings: int = 4096
+    original_max_position_embeddings: int = 1024
+    rope_theta: float = 150000.0
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    rms_norm_eps: float = 1e-5
+    swiglu_limit: float = 7.0
+    router_aux_loss_coef: float = 0.01
+
+    @property
+    def rope_factor(self) -> float:
+        return self.max_position_embeddings / self.original_max_position_embeddings
+
+    def slides(self, layer: int) -> bool:
+        return layer % 2 == 0
+
+    def to_hf(self, eos_token_id: int, pad_token_id: int, quantised: bool) -> dict:
+        """config.json as the published models spell it."""
+        config = {
+            "architectures": ["GptOssForCausalLM"],
+            "attention_bias": True,
+            "attention_dropout": 0.0,
+            "eos_token_id": eos_token_id,
+            "experts_per_token": self.num_experts_per_tok,
+            "head_dim": self.head_dim,
+            "hidden_act": "silu",
+            "hidden_size": self.hidden_size,
+            "initial_context_length": self.original_max_position_embeddings,
+            "initializer_range": 0.02,
+            "intermediate_size": self.intermediate_size,
+            "layer_types": [
+                "sliding_attention" if self.slides(layer) else "full_attention" for layer in range(self.num_hidden_layers)
+            ],
+            "max_position_embeddings": self.max_position_embeddings,
+            "model_type": "gpt_oss",
+            "num_attention_heads": self.num_attention_heads,
+            "num_experts_per_tok": self.num_experts_per_tok,
+            "num_hidden_layers": self.num_hidden_layers,
+            "num_key_value_heads": self.num_key_value_heads,
+            "num_local_experts": self.num_local_experts,
+            "output_router_logits": False,
+            "pad_token_id": pad_token_id,
+            "rms_norm_eps": self.rms_norm_eps,
+            "rope_scaling": {
+                "beta_fast": self.beta_fast,
+                "beta_slow": self.beta_slow,
+                "factor": self.rope_factor,
+                "original_max_position_embeddings": self.original_max_position_embeddings,
+                "rope_type": "yarn",
+                "truncate": False,
+            },
+            "rope_theta": self.rope_theta,
+            "router_aux_loss_coef": self.router_aux_loss_coef,
+            "sliding_window": self.sliding_window,
+            "swiglu_limit": self.swiglu_limit,
+            "tie_word_embeddings": False,
+            "use_cache": True,
+            "vocab_size": self.vocab_size,
+        }
+        if quantised:
+            config["quantization_config"] = {
+                "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"],
+                "quant_method": "mxfp4",
+            }
+        else:
+            config["dtype"] = "bfloat16"
+        return config
+
+    @staticmethod
+    def load(path: pathlib.Path) -> "Config":
+        """A JSON object of some of the fields above; the others keep their defaults."""
+        return Config(**json.loads(path.read_text()))
+
+
+def rotary_frequencies(config: Config) -> tuple[torch.Tensor, float]:
+    """YaRN: radians a position of the head_dim / 2 pairs, float32, and the factor on sines and cosines."""
+    half, base, factor = config.head_dim // 2, config.rope_theta, config.rope_factor
+
+    def pair_that_turns(times: float) -> float:
+        return half * math.log(config.original_max_position_embeddings / (times * 2 * math.pi)) / math.log(base)
+
+    low, high = pair_that_turns(config.beta_fast), pair_that_turns(config.beta_slow)
+    low, high = max(low, 0.0), min(high, config.head_dim - 1.0)
+    pairs = torch.arange(half, dtype=torch.float64)
+    ramp = ((pairs - low) / max(high - low, 1e-3)).clamp(0, 1)
+    frequencies = base ** (-pairs / half)
+    return (frequencies / factor * ramp + frequencies * (1 - ramp)).float(), 0.1 * math.log(factor) + 1 if factor > 1 else 1.0
+
+
+def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """x [batch, time, heads, head_dim]; element d pairs with d + head_dim / 2; cos, sin [batch, time, head_dim / 2]."""
+    first, second = x.float().chunk(2, dim=-1)
+    cos, sin = cos[:, :, None], sin[:, :, None]
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        x = x.float()
+        return (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight).to(dtype)
+
+
+def linear(x: torch.Tensor, layer: nn.Linear) -> torch.Tensor:
+    return F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype) if layer.bias is not None else None)
+
+
+class Attention(nn.Module):
+    def __init__(self, config: Config, layer: int) -> None:
+        super().__init__()
+        self.config = config
+        self.window = config.sliding_window if config.slides(layer) else None
+        q_width = config.num_attention_heads * config.head_dim
+        kv_width = config.num_key_value_heads * config.head_dim
+        self.q_proj = nn.Linear(config.hidden_size, q_width)
+        self.k_proj = nn.Linear(config.hidden_size, kv_width)
+        self.v_proj = nn.Linear(config.hidden_size, kv_width)
+        self.o_proj = nn.Linear(q_width, config.hidden_size)
+        self.sinks = nn.Parameter(torch.zeros(config.num_attention_heads))
+
+    def forward(self, x, cos, sin, allowed, cache=None):
+        """x [batch, time, hidden]; allowed [batch, time, keys], bool, at least one key of each row true.
+
+        cache is (keys, values, slots): both [batch, positions, kv heads, head_dim], which take this call's at the
+        positions slots [batch, time] and are then what is attended to.
+        """
+        config = self.config
+        batch, time, _ = x.shape
+        q = rotate(linear(x, self.q_proj).view(batch, time, -1, config.head_dim), cos, sin)
+        k = rotate(linear(x, self.k_proj).view(batch, time, -1, config.head_dim), cos, sin)
+        v = linear(x, self.v_proj).view(batch, time, -1, config.head_dim)
+        if cache is not None:
+            keys, values, slots = cache
+            rows = torch.arange(batch, device=x.device)[:, None]
+            keys[rows, slots], values[rows, slots] = k, v
+            k, v = keys, values
+        # The query heads of one key-value head are stacked as more rows: [batch, kv heads, group * time, head_dim].
+        kv_heads, group = config.num_key_value_heads, config.num_attention_heads // config.num_key_value_heads
+        q = q.view(batch, time, kv_heads, group, config.head_dim).permute(0, 2, 3, 1, 4).flatten(2, 3)
+        scores = torch.matmul(q, k.permute(0, 2, 3, 1)).float().unflatten(2, (group, time)) * config.head_dim**-0.5
+        scores = scores.masked_fill(~allowed[:, None, None], -torch.inf)
+        # A sink is a logit without a value: it only enlarges the sum that the weights are divided by.
+        sinks = self.sinks.float().view(1, kv_heads, group, 1)
+        total = torch.logaddexp(torch.logsumexp(scores, dim=-1), sinks)
+        weights = torch.exp(scores - total[..., None]).to(v.dtype).flatten(2, 3)
+        out = torch.matmul(weights, v.transpose(1, 2)).unflatten(2, (group, time))
+        return linear(out.permute(0, 3, 1, 2, 4).reshape(batch, time, -1), self.o_proj)
+
+
+class Router(nn.Module):
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(config.num_local_experts, config.hidden_size))
+        self.bias = nn.Parameter(torch.zeros(config.num_local_experts))
+        self.chosen = config.num_experts_per_tok
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """x [tokens, hidden]: weights float32 [tokens, experts], 0 where not chosen, and softmax over all logits."""
+        logits = F.linear(x.float(), self.weight.float(), self.bias.float())
+        best, index = logits.topk(self.chosen, dim=-1)
+        return torch.zeros_like(logits).scatter(-1, index, best.softmax(-1)), logits.softmax(-1)
+
+
+class Experts(nn.Module):
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        experts, hidden, inner = config.num_local_experts, config.hidden_size, config.intermediate_size
+        self.gate_up_proj = nn.Parameter(torch.empty(experts, 2 * inner, hidden))
+        self.gate_up_proj_bias = nn.Parameter(torch.zeros(experts, 2 * inner))
+        self.down_proj = nn.Parameter(torch.empty(experts, hidden, inner))
+        self.down_proj_bias = nn.Parameter(torch.zeros(experts, hidden))
+        self.limit = config.swiglu_limit
+
+    def forward(self, x: torch.Tensor, weights: torch.Tensor, rule: str | None, active: torch.Tensor | None) -> torch.Tensor:
+        """x [tokens, hidden], weights [tokens, experts]; rule and active: as mxfp4.straight_through() has them."""
+        gate_up, down = self.gate_up_proj, self.down_proj
+        if rule is not None:
+            gate_up, down = mxfp4.straight_through(gate_up, rule, active), mxfp4.straight_through(down, rule, active)
+        experts, hidden, inner = down.shape
+        z = F.linear(x, gate_up.flatten(0, 1).to(x.dtype), self.gate_up_proj_bias.flatten().to(x.dtype))
+        gate, up = z.view(-1, experts, inner, 2).float().unbind(-1)
+        gate, up = gate.clamp(max=self.limit), up.clamp(-self.limit, self.limit)
+        a = gate * torch.sigmoid(SWIGLU_ALPHA * gate) * (up + 1) * weights[:, :, None]
+        down = down.transpose(0, 1).reshape(hidden, experts * inner)
+        out = F.linear(a.to(x.dtype).flatten(1), down.to(x.dtype))
+        return out.float() + weights @ self.down_proj_bias.float()
+
+
+class MLP(nn.Module):
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.router = Router(config)
+        self.experts = Experts(config)
+
+
+class Layer(nn.Module):
+    def __init__(self, config: Config, layer: int) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.self_attn = Attention(config, layer)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.mlp = MLP(config)
+
+
+class Body(nn.Module):
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Layer(config, layer) for layer in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+
+class GptOss(nn.Module):
+    """rule: quantise the experts in the forward pass by this scale rule where `quantising` is true; None: never."""
+
+    def __init__(self, config: Config, rule: str | None = None, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.config, self.rule, self.dtype = config, rule, dtype  # dtype: of the products; the residual is float32
+        self.model = Body(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        frequencies, self.rotary_factor = rotary_frequencies(config)
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.register_buffer("quantising", torch.tensor(True), persistent=False)
+
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        depth = (2 * self.config.num_hidden_layers) ** -0.5  # of what each branch adds to the residual
+        for name, parameter in self.named_parameters():
+            if name.endswith("norm.weight"):
+                parameter.fill_(1)
+            elif name.endswith("bias") or name.endswith("sinks") or name == "lm_head.weight":
+                parameter.zero_()
+            else:
+                size = 0.5 if name.endswith("embed_tokens.weight") else parameter.shape[-1] ** -0.5
+                size *= depth if "o_proj" in name or "down_proj" in name else 1
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * size)
+
+    def hidden(self, ids, positions, allowed_full, allowed_window, counted=None, caches=None):
+        """ids, positions [batch, time]; allowed_* [batch, time, keys]: final states and the load-balancing loss.
+
+        The loss is that of Switch Transformers, a mean over layers, over the tokens where `counted` is 1; it is the
+        number of experts a token when all experts are used alike.
+        """
+        x = F.embedding(ids, self.model.embed_tokens.weight).float()
+        angles = positions[..., None].float() * self.frequencies
+        cos, sin = angles.cos() * self.rotary_factor, angles.sin() * self.rotary_factor
+        balance = x.new_zeros(())
+        for index, layer in enumerate(self.model.layers):
+            allowed = allowed_window if layer.self_attn.window else allowed_full
+            normed = layer.input_layernorm(x, self.dtype)
+            x = x + layer.self_attn(normed, cos, sin, allowed, caches[index] if caches else None).float()
+            normed = layer.post_attention_layernorm(x, self.dtype).flatten(0, 1)
+            weights, chances = layer.mlp.router(normed)
+            x = x + layer.mlp.experts(normed, weights, self.rule, self.quantising).view_as(x)
+            if counted is not None:
+                share = counted.float().flatten() / counted.sum().clamp(min=1)
+                balance = balance + len(chances[0]) * ((share @ (weights > 0).float()) * (share @ chances)).sum()
+        return self.model.norm(x, self.dtype), balance / len(self.model.layers)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        return F.linear(hidden, self.lm_head.weight.to(hidden.dtype))
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """ids [batch, time], one text a row from position 0: float32 logits [batch, time, vocab]."""
+        positions = torch.arange(ids.shape[1], device=ids.device)[None].expand(len(ids), -1)
+        full, window = masks(positions, positions, self.config.sliding_window)
+        return self.logits(self.hidden(ids, positions, full, window)[0]).float()
+
+    def loss(self, ids, targets, mask, documents, positions) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean cross-entropy of `targets` (the next tokens) where mask is 1, and the load-balancing loss.
+
+        All are [batch, time]; rows hold several documents, numbered in `documents` (-1: padding), with positions from
+        0 in each. No document sees another.
+        """
+        same = documents[:, :, None] == documents[:, None, :]
+        index = torch.arange(ids.shape[1], device=ids.device)[None]  # padding has no positions worth comparing
+        full, window = masks(index, index, self.config.sliding_window)
+        hidden, balance = self.hidden(ids, positions, full & same, window & same, documents >= 0)
+        losses = F.cross_entropy(self.logits(hidden).flatten(0, 1).float(), targets.flatten(), reduction="none")
+        mask = mask.flatten().float()
+        return (losses * mask).sum() / mask.sum().clamp(min=1), balance
+
+    @torch.no_grad()
+    def generate(self, prompts: list[list[int]], max_new_tokens: int, stop_ids: set[int]) -> list[list[int]]:
+        """Greedy continuations, each up to and including its first stop id, or max_new_tokens long."""
+        device = self.lm_head.weight.device
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+        longest, batch = int(lengths.max()), len(prompts)
+        room = longest + max_new_tokens
+        ids = torch.zeros(batch, longest, dtype=torch.long, device=device)
+        for row, prompt in enumerate(prompts):
+            ids[row, : len(prompt)] = torch.tensor(prompt, device=device)
+        shape = (batch, room, self.config.num_key_value_heads, self.config.head_dim)
+        caches = [tuple(torch.zeros(shape, dtype=self.dtype, device=device) for _ in "kv") for _ in self.model.layers]
+        keys = torch.arange(room, device=device)[None].expand(batch, -1)
+        stops = torch.tensor(sorted(stop_ids), device=device)
+        positions = torch.arange(longest, device=device)[None].expand(batch, -1)
+        done = torch.zeros(batch, dtype=torch.bool, device=device)
+        made: list[torch.Tensor] = []
+        for step in range(max_new_tokens):
+            full, window = masks(positions, keys, self.config.sliding_window)
+            hidden, _ = self.hidden(ids, positions, full, window, caches=[(k, v, positions) for k, v in caches])
+            if step == 0:
+                hidden = hidden[torch.arange(batch, device=device), lengths - 1][:, None]
+            ids = self.logits(hidden).argmax(-1)  # [batch, 1]
+            positions = (lengths + step)[:, None]
+            made.append(ids[:, 0])
+            done |= torch.isin(ids[:, 0], stops)
+            if step % 16 == 15 and bool(done.all()):  # asked seldom: the answer stops a GPU's queue
+                break
+        results = []
+        for row in torch.stack(made, dim=1).tolist() if made else [[] for _ in prompts]:
+            end = next((at + 1 for at, token in enumerate(row) if token in stop_ids), len(row))
+            results.append(row[:end])
+        return results
+
+
+def masks(queries: torch.Tensor, keys: torch.Tensor, window: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Positions [batch, time] and [batch, keys] to who may see whom, [batch, time, keys]: in all, and in a window."""
+    distance = queries[:, :, None] - keys[:, None, :]
+    full = distance >= 0
+    return full, full & (distance < window)
