@@ -50,9 +50,10 @@ struct RopeArgs {
 //   m = max(max_j s_j, sink_h);  z = sum_j exp(s_j - m) + exp(sink_h - m)
 //   out = round( sum_j exp(s_j - m) / z * v_j )
 // The sink is a logit as it stands (not scaled) without a value. Scores and weights are float32,
-// never rounded to bf16. Keys and values of all positions up to p are in the caches already. Keys
-// are walked in an order that depends on their absolute positions only, so a row's result does not
-// depend on how its prompt was cut into chunks.
+// never rounded to bf16; a weight may be the sum of two bf16 numbers, which is off by 2^-18 of
+// itself and so within the error below. Keys and values of all positions up to p are in the caches
+// already. Keys are walked in an order that depends on their absolute positions only, so a row's
+// result does not depend on how its prompt was cut into chunks.
 //
 //   q      [rows, num_q_heads * head_dim]   may have a larger stride
 //   sinks  [num_q_heads]                    float32
