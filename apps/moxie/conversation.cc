@@ -155,11 +155,15 @@ std::string Turn::text(Part part) const {
   return all;
 }
 
+// Reasoning is left out of the next turn's prompt, so the cache goes back to where the answer
+// began: over as many tokens as most answers think and write.
+constexpr int64_t kRewind = 8192;
+
 Conversation::Conversation(LoadedModel& loaded, Settings settings_)
     : settings(std::move(settings_)),
       loaded_(loaded),
       renderer_(loaded.tokenizer),
-      session_(*loaded.model, loaded.context) {}
+      session_(*loaded.model, loaded.context, kRewind) {}
 
 const Message* Conversation::pending_call() const {
   return !messages.empty() && waits_for_result(messages.back()) ? &messages.back() : nullptr;

@@ -19,7 +19,8 @@ double seconds_since(Clock::time_point start) {
 }  // namespace
 
 struct Session::State {
-  State(Model& model_, int64_t context) : model(model_), cache(model_.make_cache(context)) {}
+  State(Model& model_, int64_t context, int64_t rewind)
+      : model(model_), cache(model_.make_cache(context, rewind)) {}
 
   Model& model;
   KvCache cache;
@@ -53,7 +54,8 @@ struct Session::State {
   }
 };
 
-Session::Session(Model& model, int64_t context) : state_(std::make_shared<State>(model, context)) {}
+Session::Session(Model& model, int64_t context, int64_t rewind)
+    : state_(std::make_shared<State>(model, context, rewind)) {}
 
 void Session::cancel() { state_->cancelled.store(true); }
 const GenerationStats& Session::stats() const { return state_->stats; }

@@ -29,7 +29,10 @@ struct GenerationStats {
 // Not thread-safe, but for cancel(), which may be called from a signal handler or another thread.
 class Session {
  public:
-  Session(Model& model, int64_t context);
+  // rewind: how many tokens a later prompt may leave out of the end of what was read and generated
+  // without all of it being computed again (the rings of window layers keep that many more keys and
+  // values: 24.6 kB each for 20b). A chunk of the model's rows is always kept.
+  Session(Model& model, int64_t context, int64_t rewind = 0);
 
   // Runs `prompt` (all of the conversation so far) and generates. The longest common prefix with
   // what the cache holds is not computed again. on_token sees every generated token, stop token

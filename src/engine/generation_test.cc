@@ -139,6 +139,15 @@ TEST_F(SessionTest, StartsOverWhenTheRingNoLongerHoldsTheBranchingPoint) {
   EXPECT_EQ(a.tokens, generate(fresh, prompt, greedy(12)).tokens);
 }
 
+TEST_F(SessionTest, KeepsWhatIsToBeRewound) {
+  Session session(*model_, 256, 180), fresh(*model_, 256);
+  generate(session, some_tokens(200), greedy(1));
+  const std::vector<int32_t> prompt = joined(some_tokens(20), some_tokens(30, 7));
+  const Result a = generate(session, prompt, greedy(12));
+  EXPECT_EQ(a.stats.cached_tokens, 20);
+  EXPECT_EQ(a.tokens, generate(fresh, prompt, greedy(12)).tokens);
+}
+
 TEST_F(SessionTest, StopsAtAStopTokenAndShowsIt) {
   Session session(*model_, 256);
   const std::vector<int32_t> free_run = generate(session, some_tokens(6), greedy(12)).tokens;

@@ -59,6 +59,18 @@ TEST(KvCache, TruncatesOnlyWhileTheWindowsAreIntact) {
   EXPECT_TRUE(cache.truncate(1));
 }
 
+TEST(KvCache, CanBeRewoundAsFarAsAskedFor) {
+  const GptOssConfig config = preset_config("tiny");  // window 16
+  KvCache cache(config, DType::kBF16, 200, 8, 40);
+  EXPECT_EQ(cache.layer(0).capacity, 16 - 1 + 8 + 40);
+  EXPECT_EQ(KvCache::size_bytes(config, DType::kBF16, 200, 8, 40),
+            KvCache::size_bytes(config, DType::kBF16, 200, 48));
+  cache.advance(150);
+  EXPECT_FALSE(cache.truncate(150 - 49));
+  EXPECT_TRUE(cache.truncate(150 - 48));
+  EXPECT_THROW(KvCache(config, DType::kBF16, 16, 8, -1), Error);
+}
+
 TEST(KvCache, WithoutWindowLayersAnyTruncationIsFine) {
   GptOssConfig config = preset_config("tiny");
   config.layer_is_sliding.assign(4, false);

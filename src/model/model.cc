@@ -93,10 +93,10 @@ const Backend& Model::backend() const { return *state_->backend; }
 int64_t Model::max_rows() const { return state_->max_rows; }
 int64_t Model::workspace_bytes() const { return state_->workspace_bytes; }
 
-KvCache Model::make_cache(int64_t context) const {
+KvCache Model::make_cache(int64_t context, int64_t rewind) const {
   MOXIE_CHECK(context <= state_->max_context, kInvalidArgument, "a cache of ", context,
               " positions was asked for, but the model was set up for ", state_->max_context);
-  return KvCache(config(), state_->backend->activation_dtype(), context, state_->max_rows);
+  return KvCache(config(), state_->backend->activation_dtype(), context, state_->max_rows, rewind);
 }
 
 void Model::State::take_scratch() {

@@ -37,7 +37,7 @@ class Model {
   const Backend& backend() const;
   int64_t max_rows() const;
   int64_t workspace_bytes() const;
-  KvCache make_cache(int64_t context) const;  // with max_chunk = max_rows
+  KvCache make_cache(int64_t context, int64_t rewind = 0) const;  // with max_chunk = max_rows
 
   // Runs the chunks together and advances their caches. Returns logits, float32 [rows, vocab], in
   // the order of chunks and, within kAll, of positions; valid until the next call. Throws
