@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(ROOT / "tools"))
 
-from demo_model import about_moxie, calendar_units, instructions, split, tools_use  # noqa: E402
+from demo_model import calendar_units, instructions, split, stories, tools_use  # noqa: E402
 from demo_model.context import DEFAULT_IDENTITY  # noqa: E402
 from demo_model.conversations import SCORED, WEIGHTS, draw, sample  # noqa: E402
 from demo_model.rendering import last_turn, render, render_prompt  # noqa: E402
@@ -95,10 +95,10 @@ def instruction_operands(conversation: dict):
             yield from (split.is_heldout("instruction", [name, question]) for question, _, _ in instructions.QUESTIONS if question in text)
 
 
-HELDOUT_QUESTIONS = {
-    wrapper.format(q=question[0].lower() + question[1:] if wrapper.startswith("Hey, ") else question)
-    for _, _, questions in about_moxie.FACTS for question in questions for wrapper in about_moxie.WRAPPERS
-    if split.is_heldout("about", [wrapper, question])}
+def story_operands(plan: str):
+    hero, place, wish, helper = re.match(r"Hero: \w+, an? \w+ (\w+)\. Place: (\w+)\. Wish: ([^.]*)\. .* Helper: \w+, an? (\w+)\.", plan).groups()
+    number = next(i for i, quest in enumerate(stories.QUESTS) if quest[0] == wish)
+    yield split.is_heldout("story", [hero, helper, place, number])
 
 
 def tool_operands(message: dict):
@@ -138,7 +138,9 @@ def heldout_found(conversation: dict) -> bool:
     elif ability == "instructions":
         found += instruction_operands(conversation)
     elif ability == "about_moxie":
-        found.append(question in HELDOUT_QUESTIONS)
+        found.append(split.is_heldout("about", [question]))
+    elif ability == "stories":
+        found += story_operands(messages[1]["content"])
     return any(found)
 
 

@@ -97,18 +97,16 @@ FACTS = [
     ("the architecture page", "docs/architecture.md traces one request through the folders.",
      ["Where can I read about the architecture?", "Where is moxie's architecture explained?", "Which page describes the architecture?"]),
 ]
-WRAPPERS = ["{q}", "{q}", "Hi! {q}", "Hello. {q}", "Please tell me: {q}", "Quick question: {q}", "I would like to know: {q}", "{q} Thanks!", "Hey, {q}", "{q} Please be brief.",
-            "One thing I wonder: {q}", "Good morning! {q}", "{q} I am new here.", "Another question: {q}", "Question: {q}", "{q} Just curious.", "Ok. {q}"]
+BEFORE = ["", "", "", "", "Hi! ", "Hello. ", "Please tell me: ", "Quick question: ", "I would like to know: ", "One thing I wonder: ", "Good morning! ", "Another question: ",
+          "Ok. "]
+BEHIND = ["", "", "", " Thanks!", " Please be brief.", " I am new here.", " Just curious."]
 
 
 def about_moxie(ctx: Context) -> dict:
     topic, answer, questions = ctx.pick(FACTS)
-    number, wrapper = ctx.rng.randrange(len(questions)), ctx.pick(WRAPPERS)
-    ctx.ask("about", wrapper, questions[number])
-    question = questions[number]
-    if wrapper.startswith("Hey, "):
-        question = question[0].lower() + question[1:]
+    question = ctx.pick(BEFORE) + ctx.pick(questions) + ctx.pick(BEHIND)
+    ctx.ask("about", question)
     text = f"About {topic}." if ctx.low else f"The question is about {topic}. I know a fact about it and give it in one sentence."
     if ctx.high:
         text += f" The fact: {answer}"
-    return conversation(ctx, "about_moxie", [user(wrapper.format(q=question)), analysis(text), final(answer)])
+    return conversation(ctx, "about_moxie", [user(question), analysis(text), final(answer)])

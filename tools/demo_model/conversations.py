@@ -13,6 +13,9 @@ WEIGHTS = {
     tools_use.second_call: 2, tools_use.declining: 4, tools_use.no_tool_needed: 2,
 }
 
+# Closed lists, all of which is trained on.
+HELD_OUT_FREE = {instructions.plain_talk}
+
 # ability -> what makes a held-out item of it (a generator and its arguments)
 SCORED = {
     "addition": [(arithmetic.addition, {"digits": 3})],
@@ -30,6 +33,7 @@ SCORED = {
     "instructions": [(instructions.instructions, {})],
     "multi_turn": [(multi_turn.multi_turn, {})],
     "about_moxie": [(about_moxie.about_moxie, {})],
+    "stories": [(stories.stories, {})],
 }
 
 

@@ -1,4 +1,4 @@
-"""Trains the demo model's tokenizer: python3 -m demo_model.make_tokenizer OUT_FOLDER
+"""Trains the demo model's tokenizer: python3 -m tools.demo_model.make_tokenizer OUT_FOLDER
 
 Byte-level BPE over all 256 bytes with the o200k splitter, 4087 tokens and the nine special tokens of harmony behind them
 (4096 ids). The corpus is the generators' own text, so its words are the words of the tasks; lists of words and words that
@@ -45,6 +45,7 @@ def corpus(count: int, seed: int) -> list[str]:
             texts += [message["role"], message["content"]]
             texts += [message["channel"]] if message.get("channel") else []
             texts += [" to=" + message["recipient"]] if message.get("recipient") else []
+            texts += [message["content_type"].removeprefix("<|constrain|>")] if message.get("content_type") else []
     return texts
 
 

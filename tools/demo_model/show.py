@@ -1,9 +1,9 @@
-"""Prints conversations readably: python3 -m demo_model.show --ability addition --count 3"""
+"""Prints conversations readably: python3 -m tools.demo_model.show --ability addition --count 3"""
 
 import argparse
 import random
 
-from .conversations import SCORED, WEIGHTS, draw, sample
+from .conversations import HELD_OUT_FREE, WEIGHTS, draw, sample
 from .rendering import whole_messages
 
 
@@ -25,12 +25,12 @@ def main() -> None:
     parser.add_argument("--split", choices=["train", "heldout"], default="train")
     parser.add_argument("--effort", choices=["low", "medium", "high"])
     arguments = parser.parse_args()
+    if arguments.split == "heldout" and arguments.ability in {generator.__name__ for generator in HELD_OUT_FREE}:
+        parser.error(f"{arguments.ability} is a closed list of which nothing is held out")
     rng = random.Random(arguments.seed)
     for _ in range(arguments.count):
         if arguments.ability:
-            variants = dict(next((choice for choices in SCORED.values() for choice in [dict([c[:1] + (c[1],) for c in choices])] if names[arguments.ability] in choice), {}))
-            extra = variants.get(names[arguments.ability], {}) if arguments.split == "heldout" else {}
-            print(show(draw(names[arguments.ability], rng, arguments.split, arguments.effort, **extra)))
+            print(show(draw(names[arguments.ability], rng, arguments.split, arguments.effort)))
         else:
             print(show(sample(rng, arguments.split)))
 

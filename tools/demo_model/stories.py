@@ -1,4 +1,6 @@
-"""Short stories from a grammar: a plan in the reasoning, then the story that follows it. Effort decides the length."""
+"""Short stories from a grammar: a plan in the reasoning, then the story that follows it. Effort decides the length.
+
+No story is the right one: an evaluation expects a line that speaks of the hero asked for."""
 
 from .context import Context, analysis, conversation, final, user
 
@@ -65,4 +67,5 @@ def stories(ctx: Context) -> dict:
     question = ctx.pick(ASKS).format(hero=hero, helper=helper, place=place, quest=quest, mood=mood, name=name)
     for word in (hero, helper, mood):
         question = question.replace(f" a {word}", " " + article(word))
-    return conversation(ctx, "stories", [user(question), analysis(plan), final(" ".join(story))])
+    return conversation(ctx, "stories", [user(question), analysis(plan), final(" ".join(story))],
+                        expect={"final_pattern": f".* {hero} .*\\."})

@@ -1,0 +1,81 @@
+"""Writes the held-out sets for `moxie eval`: python3 -m tools.demo_model.make_sets --out FOLDER
+
+ABILITY.jsonl for each scored ability, one item a line, no two with the same prompt, and smoke.jsonl with the first items of all of
+them in turn. What is the default of a conversation is left out.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import random
+
+from .conversations import SCORED, draw
+from .rendering import DEFAULT_CUTOFF, DEFAULT_IDENTITY, last_turn
+
+DEFAULTS = {"system": DEFAULT_IDENTITY, "knowledge_cutoff": DEFAULT_CUTOFF, "effort": "medium", "developer": "", "tools": []}
+MOST_TRIES = 200  # for one item more, before a task counts as exhausted
+
+
+def item(conversation: dict, ident: str, ability: str) -> dict:
+    """A line of a set: the prompt, what is expected, and under "reference" what a teacher would have said."""
+    messages = conversation["messages"]
+    turn = last_turn(messages)
+    out = {"id": ident, "ability": ability}
+    for key in ("system", "knowledge_cutoff", "date", "effort", "developer", "tools"):
+        if key not in DEFAULTS or conversation[key] != DEFAULTS[key]:
+            out[key] = conversation[key]
+    return {**out, "messages": messages[:turn], "expect": conversation["expect"], "reference": messages[turn:]}
+
+
+def make_set(ability: str, count: int, seed: int) -> list[dict]:
+    """`count` items with different prompts; the same for the same arguments."""
+    rng = random.Random(f"{seed} {ability}")
+    items: list[dict] = []
+    seen: set[str] = set()
+    tries = 0
+    while len(items) < count:
+        generator, arguments = SCORED[ability][len(items) % len(SCORED[ability])]
+        conversation = draw(generator, rng, "heldout", **arguments)
+        made = item(conversation, f"{ability}-{len(items) + 1:04}", ability)
+        prompt = json.dumps([message["content"] for message in made["messages"]] + [tool["name"] for tool in conversation["tools"]])
+        if prompt in seen:
+            tries += 1
+            if tries == MOST_TRIES:
+                raise ValueError(f"{ability}: found only {len(items)} different prompts, expected {count}")
+            continue
+        tries = 0
+        seen.add(prompt)
+        items.append(made)
+    return items
+
+
+def smoke_set(sets: dict[str, list[dict]], count: int) -> list[dict]:
+    """The first items of all sets in turn."""
+    rounds = max(map(len, sets.values()))
+    return [items[i] for i in range(rounds) for items in sets.values() if i < len(items)][:count]
+
+
+def write_set(path: pathlib.Path, items: list[dict]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in items), encoding="ascii")
+    os.replace(partial, path)
+    print(f"{path}: {len(items)} items, {path.stat().st_size} bytes")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for the sets")
+    parser.add_argument("--count", type=int, default=1000, help="items of each ability; default 1000")
+    parser.add_argument("--smoke", type=int, default=100, help="items of smoke.jsonl; default 100")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    sets = {ability: make_set(ability, arguments.count, arguments.seed) for ability in SCORED}
+    for ability, items in sets.items():
+        write_set(arguments.out / f"{ability}.jsonl", items)
+    write_set(arguments.out / "smoke.jsonl", smoke_set(sets, arguments.smoke))
+
+
+if __name__ == "__main__":
+    main()
