@@ -6,22 +6,26 @@ generators repeat themselves by seed. Python's standard library only.
 """
 
 import argparse
+import array
+import ast
 import json
+import os
 import pathlib
 import random
 import re
 import subprocess
 import sys
+import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(ROOT / "tools"))
 
-from demo_model import calendar_units, instructions, split, stories, tools_use  # noqa: E402
+from demo_model import calendar_units, instructions, letters, made_up_tools, make_sets, ordering, split, stories, tools_use, words  # noqa: E402
 from demo_model.context import DEFAULT_IDENTITY  # noqa: E402
 from demo_model.conversations import SCORED, WEIGHTS, draw, sample  # noqa: E402
-from demo_model.rendering import last_turn, render, render_prompt  # noqa: E402
+from demo_model.rendering import last_turn, render, render_prompt, whole_messages  # noqa: E402
 from demo_model.tokenizer import SPECIAL_TOKENS, Tokenizer  # noqa: E402
 
 BUILD = ROOT / "build" / "dev"
@@ -103,8 +107,8 @@ def story_operands(plan: str):
 
 def tool_operands(message: dict):
     name, arguments = message["recipient"].removeprefix("functions."), json.loads(message["content"])
-    kind = next(kind for kind in tools_use.KINDS if name in kind.names)
-    yield split.is_heldout("tool", [kind.topic, *arguments.values()])
+    topic = next((kind.topic for kind in tools_use.KINDS if name in kind.names), name)
+    yield split.is_heldout("tool", [topic, *arguments.values()])
 
 
 def heldout_found(conversation: dict) -> bool:
@@ -130,7 +134,7 @@ def heldout_found(conversation: dict) -> bool:
         found += [split.is_heldout_words(line.split("left ")[-1].split()) for line in rest if "left" in line]
     elif ability == "count_letters":
         spelled = next(line for line in messages[1]["content"].splitlines() if "1" in line).split(": ")[-1]
-        found.append(split.is_heldout("letters", ["".join(re.findall("[a-z]", spelled))]))
+        found.append(split.is_heldout_word("".join(re.findall("[a-z]", spelled))))
     elif ability == "calendar":
         found += calendar_operands(question)
     elif ability == "units":
@@ -183,6 +187,16 @@ class Split(unittest.TestCase):
 
 
 class Conversations(unittest.TestCase):
+    def test_words_that_other_tasks_use_are_common(self) -> None:
+        rng = random.Random(2)
+        used: set[str] = set()
+        for generator in WEIGHTS.keys() - {letters.count_letters, ordering.sort_words, made_up_tools.made_up_tools}:
+            for _ in range(200):
+                for message in whole_messages(draw(generator, rng, "train")):
+                    used.update(re.findall("[a-z]+", message["content"]))
+        beginnings = {word[:length] for word in used for length in range(3, len(word) + 1)}
+        self.assertEqual(beginnings & set(words.WORDS) - words.COMMON, set())
+
     def test_a_seed_gives_the_same_conversations(self) -> None:
         for kind in ("train", "heldout"):
             once, again = ([sample(random.Random(seed), kind) for seed in range(50)] for _ in range(2))
@@ -191,7 +205,7 @@ class Conversations(unittest.TestCase):
     def test_calls_fit_their_schema(self) -> None:
         rng = random.Random(3)
         for _ in range(300):
-            conversation = draw(tools_use.tools, rng, "train")
+            conversation = draw(rng.choice([tools_use.tools, tools_use.second_call, made_up_tools.made_up_tools]), rng, "heldout")
             called = conversation["expect"]["call"]
             tool = next(tool for tool in conversation["tools"] if tool["name"] == called["name"])
             self.assertEqual(json.loads(conversation["messages"][-1]["content"]), called["arguments"])
@@ -257,6 +271,87 @@ class Rendering(unittest.TestCase):
             render({"messages": message[:1]}, self.tokenizer)
 
 
+class Files(unittest.TestCase):
+    """make_sets.py and make_shards.py."""
+
+    def setUp(self) -> None:
+        self.folder = tempfile.TemporaryDirectory(prefix="moxie_demo_text_")
+        self.addCleanup(self.folder.cleanup)
+        self.root = pathlib.Path(self.folder.name)
+
+    def run_module(self, name: str, *arguments: str) -> str:
+        done = subprocess.run([sys.executable, "-m", "tools.demo_model." + name, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=100,
+                              env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def test_sets_end_where_the_assistant_speaks(self) -> None:
+        for folder in ("a", "b"):
+            self.run_module("make_sets", "--out", str(self.root / folder), "--count", "20", "--smoke", "40")
+        smoke = (self.root / "a" / "smoke.jsonl").read_text()
+        self.assertEqual(smoke, (self.root / "b" / "smoke.jsonl").read_text())
+        self.assertEqual({json.loads(line)["ability"] for line in smoke.splitlines()}, set(SCORED))
+        self.assertEqual(len(smoke.splitlines()), 40)
+        for ability in SCORED:
+            items = [json.loads(line) for line in (self.root / "a" / f"{ability}.jsonl").read_text().splitlines()]
+            self.assertEqual(len({item["id"] for item in items}), 20)
+            for item in items:
+                self.assertEqual(item["ability"], ability)
+                self.assertIn(item["messages"][-1]["role"], ("user", "tool"))
+                self.assertEqual({message["role"] for message in item["reference"]}, {"assistant"})
+                said = item["reference"][-1]
+                if "call" in item["expect"]:
+                    self.assertEqual(said["recipient"], "functions." + item["expect"]["call"]["name"])
+                    self.assertEqual(json.loads(said["content"]), item["expect"]["call"]["arguments"])
+                elif "final" in item["expect"]:
+                    self.assertEqual((said["channel"], said["content"]), ("final", item["expect"]["final"]))
+                else:
+                    self.assertRegex(said["content"], "^(?:" + item["expect"]["final_pattern"] + ")$")
+
+    def read_npy(self, path: pathlib.Path) -> array.array:
+        content = path.read_bytes()
+        self.assertEqual(content[:8], b"\x93NUMPY\x01\x00")
+        start = 10 + int.from_bytes(content[8:10], "little")
+        self.assertEqual(start % 64, 0)
+        header = ast.literal_eval(content[10:start].decode())
+        values = array.array({"<u2": "H", "|u1": "B"}[header["descr"]], content[start:])
+        if sys.byteorder == "big" and values.itemsize > 1:
+            values.byteswap()
+        self.assertEqual(header["shape"], (len(values),))
+        self.assertFalse(header["fortran_order"])
+        return values
+
+    def test_shards_depend_on_seed_and_number_only(self) -> None:
+        vocabulary = self.root / "tokenizer.json"
+        vocabulary.write_text(json.dumps(byte_tokenizer()), encoding="utf-8")
+        common = ("--tokenizer", str(vocabulary), "--shard-tokens", "50000")
+        table = self.run_module("make_shards", *common, "--out", str(self.root / "one"), "--tokens", "100000", "--processes", "1")
+        self.run_module("make_shards", *common, "--out", str(self.root / "two"), "--tokens", "100000", "--processes", "2")
+        self.run_module("make_shards", *common, "--out", str(self.root / "last"), "--tokens", "50000", "--first", "1")
+        names = sorted(path.name for path in (self.root / "one").iterdir())
+        self.assertEqual(names, ["train-ids-00000.npy", "train-ids-00001.npy", "train-mask-00000.npy", "train-mask-00001.npy"])
+        for name in names:
+            content = (self.root / "one" / name).read_bytes()
+            self.assertEqual(content, (self.root / "two" / name).read_bytes())
+            if "00001" in name:
+                self.assertEqual(content, (self.root / "last" / name).read_bytes())
+
+        tokenizer = Tokenizer.load(vocabulary)
+        ids, mask = self.read_npy(self.root / "one" / "train-ids-00001.npy"), self.read_npy(self.root / "one" / "train-mask-00001.npy")
+        rng, at = random.Random("1 1"), 0
+        while at < len(ids):
+            piece, learned = render(sample(rng, "train"), tokenizer)
+            self.assertEqual(list(ids[at:at + len(piece)]), piece)
+            self.assertEqual(list(mask[at:at + len(piece)]), learned)
+            at += len(piece)
+        self.assertEqual(at, len(mask))
+        self.assertIn("multiplication", table)
+
+    def test_a_prompt_cannot_be_asked_for_more_often_than_it_varies(self) -> None:
+        with self.assertRaisesRegex(ValueError, "about_moxie: found only"):
+            make_sets.make_set("about_moxie", 100000, seed=1)
+
+
 class Driver:
     """tests/harmony_driver.cc with a vocabulary."""
 
@@ -316,7 +411,6 @@ def compare_with_moxie(test: unittest.TestCase, driver: Driver, tokenizer: Token
 
 class SameAsMoxie(unittest.TestCase):
     def test_ids_are_those_of_moxies_renderer(self) -> None:
-        import tempfile
         with tempfile.TemporaryDirectory(prefix="moxie_demo_text_") as folder:
             vocabulary = pathlib.Path(folder, "tokenizer.json")
             vocabulary.write_text(json.dumps(byte_tokenizer()), encoding="utf-8")

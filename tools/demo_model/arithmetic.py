@@ -67,7 +67,13 @@ def fill(ctx: Context, template: str, **values) -> str:
     name, other = ctx.rng.sample(NAMES, 2)
     things = ctx.pick(THINGS)
     thing = things[:-2] if things == "boxes" else things[:-1]
-    return template.format(name=name, other=other, things=things, thing=thing, **values)
+    text = template.format(name=name, other=other, things=things, thing=thing, **values)
+    # As people type.
+    if ctx.chance(0.1) and text.split()[0] not in (name, other):
+        text = text[0].lower() + text[1:]
+    if ctx.chance(0.1) and text[-1] in ".?":
+        text = text[:-1]
+    return text
 
 
 def digits_of(number: int, width: int) -> list[int]:

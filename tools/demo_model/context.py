@@ -55,6 +55,9 @@ class Context:
     def step_words(self, words) -> None:
         self._step(rule.is_heldout_words(words))
 
+    def ask_word(self, word: str) -> None:
+        self._ask(rule.is_heldout_word(word))
+
     def ask(self, kind: str, *operands) -> None:
         self._ask(rule.is_heldout(kind, operands))
 

@@ -2,7 +2,7 @@
 
 import random
 
-from . import about_moxie, arithmetic, calendar_units, instructions, letters, multi_turn, ordering, stories, tools_use
+from . import about_moxie, arithmetic, calendar_units, instructions, letters, made_up_tools, multi_turn, ordering, stories, tools_use
 from .context import EFFORTS, Context, Resample
 
 # generator -> its share of the training conversations
@@ -10,7 +10,7 @@ WEIGHTS = {
     arithmetic.addition: 10, arithmetic.subtraction: 10, arithmetic.multiplication: 12, arithmetic.compare: 5, ordering.sort_numbers: 8,
     ordering.sort_words: 7, letters.count_letters: 9, calendar_units.calendar: 6, calendar_units.units: 5, about_moxie.about_moxie: 5,
     instructions.instructions: 7, instructions.plain_talk: 2, stories.stories: 3, multi_turn.multi_turn: 8, tools_use.tools: 8, tools_use.tool_results: 5,
-    tools_use.second_call: 2, tools_use.declining: 4, tools_use.no_tool_needed: 2,
+    tools_use.second_call: 2, tools_use.declining: 4, tools_use.no_tool_needed: 2, made_up_tools.made_up_tools: 5,
 }
 
 # Closed lists, all of which is trained on.
@@ -27,7 +27,7 @@ SCORED = {
     "compare": [(arithmetic.compare, {})],
     "calendar": [(calendar_units.calendar, {})],
     "units": [(calendar_units.units, {})],
-    "tools": [(tools_use.tools, {}), (tools_use.tools, {}), (tools_use.second_call, {})],
+    "tools": [(tools_use.tools, {}), (tools_use.tools, {}), (tools_use.second_call, {}), (made_up_tools.made_up_tools, {})],
     "tool_results": [(tools_use.tool_results, {})],
     "declining": [(tools_use.declining, {}), (tools_use.declining, {}), (tools_use.no_tool_needed, {})],
     "instructions": [(instructions.instructions, {})],

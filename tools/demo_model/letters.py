@@ -17,6 +17,10 @@ LENGTH = ["How many letters does {word} have?", "How long is the word {word}?", 
 
 
 def made_up_word(ctx: Context) -> str:
+    """Of syllables, or the beginning of a word and the end of another, so that every piece of a word is met in many."""
+    if ctx.chance(0.6):
+        first, second = ctx.rng.sample(WORDS, 2)
+        return first[:ctx.rng.randint(2, len(first))] + second[ctx.rng.randint(0, len(second) - 1):]
     word = ""
     for _ in range(ctx.rng.randint(1, 3)):
         word += ctx.pick(ONSETS) + ctx.pick(VOWELS) + ctx.pick(CODAS)
@@ -27,7 +31,7 @@ def count_letters(ctx: Context) -> dict:
     word = ctx.pick(WORDS) if ctx.chance(0.5) else made_up_word(ctx)
     while not 3 <= len(word) <= 11:
         word = made_up_word(ctx)
-    ctx.ask("letters", word)
+    ctx.ask_word(word)
     spelled = " ".join(f"{index}{letter}" for index, letter in enumerate(word, 1))
     if ctx.chance(0.2):
         lines = [spelled] if ctx.low else [f"Spell {word}: {spelled}", f"The last number is {len(word)}."]

@@ -1,9 +1,9 @@
 """Trains the demo model's tokenizer: python3 -m tools.demo_model.make_tokenizer OUT_FOLDER
 
 Byte-level BPE over all 256 bytes with the o200k splitter, 4087 tokens and the nine special tokens of harmony behind them
-(4096 ids). The corpus is the generators' own text, so its words are the words of the tasks; lists of words and words that
-are spelled stay out, so that most of those words keep being made of several pieces, as a made-up word is. Digits are
-split one by one while training, so no merge has one and each digit is a token. Needs PyPI's tokenizers.
+(4096 ids). The corpus is the generators' own text, so its words are the words of the tasks. Tasks over any words
+(spelling, sorting, made-up tools) stay out, so that those words keep being made of several pieces, as a made-up word is.
+Digits are split one by one while training, so no merge has one and each digit is a token. Needs PyPI's tokenizers.
 """
 
 import argparse
@@ -13,12 +13,13 @@ import os
 import pathlib
 import random
 
-from .conversations import sample
+from . import letters, made_up_tools, ordering
+from .conversations import WEIGHTS, draw
 from .rendering import whole_messages
 from .tokenizer import SPECIAL_TOKENS
 
 NUM_IDS = 4096
-EXCLUDED = {"count_letters", "sort_words"}
+EXCLUDED = {letters.count_letters, ordering.sort_words, made_up_tools.made_up_tools}
 _UPPER, _LOWER = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}", r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
 _CONTRACTION = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 O200K_SPLIT = "|".join([
@@ -35,13 +36,12 @@ O200K_SPLIT = "|".join([
 def corpus(count: int, seed: int) -> list[str]:
     """Texts as a renderer passes them to the tokenizer: contents, and the words of headers."""
     rng = random.Random(seed)
+    generators = [generator for generator in WEIGHTS if generator not in EXCLUDED]
+    shares = [WEIGHTS[generator] for generator in generators]
     texts: list[str] = []
-    while count > 0:
-        conversation = sample(rng, "train")
-        if conversation["ability"] in EXCLUDED:
-            continue
-        count -= 1
-        for message in whole_messages(conversation):
+    for _ in range(count):
+        generator = rng.choices(generators, shares)[0]
+        for message in whole_messages(draw(generator, rng, "train")):
             texts += [message["role"], message["content"]]
             texts += [message["channel"]] if message.get("channel") else []
             texts += [" to=" + message["recipient"]] if message.get("recipient") else []

@@ -1,7 +1,7 @@
 """Sorting numbers and words by taking out the smallest again and again, with what is left written out."""
 
 from .arithmetic import NAMES
-from .context import Context, analysis, conversation, final, user
+from .context import Context, Resample, analysis, conversation, final, user
 from .words import WORDS
 
 NUMBERS_UP = ["Sort {list} in ascending order.", "Sort these numbers: {list}.", "Put {list} in order from smallest to largest.", "Sort {list}.",
@@ -36,7 +36,7 @@ def sort_numbers(ctx: Context) -> dict:
         left.remove(best)
         done.append(best)
         ctx.step_numbers(int(number) for number in left)
-        lines.append(f"{best}; left {' '.join(left)}" if ctx.low else f"{word} {best}, left {' '.join(left)}")
+        lines.append(f"take {best}, left {' '.join(left)}" if ctx.low else f"{word} {best}, left {' '.join(left)}")
     done += left
     ordered = [str(int(number)) for number in done]
     assert [int(number) for number in ordered] == sorted(numbers, reverse=down)
@@ -54,16 +54,12 @@ def sort_words(ctx: Context) -> dict:
         alike = [word for word in WORDS if word[0] == words[0][0] and word not in words]
         if alike:
             words[1] = ctx.pick(alike)
-    if len(set(words)) < count:
-        words = ctx.rng.sample(WORDS, count)
     ctx.rng.shuffle(words)
     ctx.ask_words(words)
     down = ctx.chance(0.15)
-    # As many letters as tell all of them apart, at least one.
-    length = 1
-    while len({word[:length] for word in words}) < count:
-        length += 1
-    lines = [", ".join(f"{word}: {' '.join(word[:length])}" for word in words)]
+    if len({word[:3] for word in words}) < count:
+        raise Resample  # three letters shall tell all of them apart
+    lines = [", ".join(f"{word}: {' '.join(word[:3])}" for word in words)]
     left = list(words)
     done = []
     while len(left) > 1:
@@ -71,7 +67,7 @@ def sort_words(ctx: Context) -> dict:
         left.remove(best)
         done.append(best)
         ctx.step_words(left)
-        lines.append(f"{best}; left {' '.join(left)}" if ctx.low else f"{'last' if down else 'first'} {best}, left {' '.join(left)}")
+        lines.append(f"take {best}, left {' '.join(left)}" if ctx.low else f"{'last' if down else 'first'} {best}, left {' '.join(left)}")
     done += left
     assert done == sorted(words, reverse=down)
     if ctx.high:

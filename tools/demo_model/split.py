@@ -6,12 +6,15 @@ order and without the operation, so {347, 58} is held out for 347 + 58, 58 + 347
 "is 58 < 347?" alike. PERCENT of all operands are held out.
 
 Exempt are facts whose operands are all single digits (7+8=15, 4*6+4=28, 5-8 with a borrow): they are the
-alphabet of every longer calculation. Everything else counts, also inside reasoning: a partial product, the sum of
+alphabet of every longer calculation. So are the letters of words that other tasks use too (words.COMMON): a token of its own
+does not show its letters, so that they can only be known. Everything else counts, also inside reasoning: a partial product, the sum of
 two partial products, the rest of a list that is being sorted, the follow-up of an earlier turn. A training
 conversation in which one of them is held out is thrown away and drawn anew.
 """
 
 import hashlib
+
+from .words import COMMON
 
 PERCENT = 15
 
@@ -52,3 +55,8 @@ def is_heldout_words(words) -> bool:
     """Whether a list of words is held out as a multiset; fewer than two are free."""
     words = list(words)
     return len(words) >= 2 and is_heldout("words", words)
+
+
+def is_heldout_word(word: str) -> bool:
+    """Whether a word whose letters are counted is held out."""
+    return word not in COMMON and is_heldout("letters", [word])

@@ -226,7 +226,7 @@ def declare_with_others(ctx: Context, kind: Kind | None) -> tuple[list[dict], di
 DEVELOPER = ["", "", "", "You help at home.", "Use the tools when they fit.", "You are a helpful assistant with tools.", "Call a tool if one fits."]
 
 
-def _step_numbers(ctx: Context, values: list) -> None:
+def step_numbers(ctx: Context, values: list) -> None:
     """Two whole numbers among the arguments are a pair as in any other task."""
     numbers = [value for value in values if isinstance(value, int)]
     if len(numbers) == 2:
@@ -248,7 +248,7 @@ def tools(ctx: Context) -> dict:
     kind = ctx.pick(KINDS)
     values = draw_values(ctx, kind)
     ctx.ask("tool", kind.topic, *values)
-    _step_numbers(ctx, values)
+    step_numbers(ctx, values)
     declared, tool, names = declare_with_others(ctx, kind)
     assert tool is not None
     arguments = dict(zip(names, values, strict=True))
@@ -262,7 +262,7 @@ def tool_results(ctx: Context) -> dict:
     kind = ctx.pick(KINDS)
     values = draw_values(ctx, kind)
     ctx.ask("tool", kind.topic, *values)
-    _step_numbers(ctx, values)
+    step_numbers(ctx, values)
     declared, tool, names = declare_with_others(ctx, kind)
     assert tool is not None
     arguments = dict(zip(names, values, strict=True))
@@ -281,8 +281,8 @@ def second_call(ctx: Context) -> dict:
     first, second = draw_values(ctx, kind), draw_values(ctx, kind)
     ctx.step("tool", kind.topic, *first)
     ctx.ask("tool", kind.topic, *second)
-    _step_numbers(ctx, first)
-    _step_numbers(ctx, second)
+    step_numbers(ctx, first)
+    step_numbers(ctx, second)
     declared, tool, names = declare_with_others(ctx, kind)
     assert tool is not None
     given = kind.gives(ctx, first)

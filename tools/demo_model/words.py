@@ -35,3 +35,16 @@ treasure tree triangle tribe trophy truck trumpet trunk tulip tunnel turkey turn
 velvet vessel village vine violet violin visitor volcano voyage wagon waiter wallet walnut walrus water wave weasel weather wheat wheel whistle
 willow window winter wizard wolf wood wool worker wren wrist yacht yard yarn year yogurt zebra zero zipper zone
 """.split()))
+
+# Those that the text of other tasks contains, whole or as the beginning of a word. The tokenizer may have a token for them.
+COMMON = frozenset("""
+advice answer apple arch autumn bake banana bark barn bath beach bean bear bed bee bench bicycle bird boat book bottle box bread brick bridge cake
+candle card cat ceiling channel chapel chess child choir city clock cloud club coat coffee coin color compass coral cover cup dance dentist desert
+desk dinner doctor door dragon drawer earth effort egg engine evening family field fish flower fog folder forest fox friend garage garden glass gold
+grass harbor hat honey horizon house ice insect island key kitchen kite land lantern lesson letter level library lunch machine marble market memory
+milk mill minute mirror model month morning moss mountain mouse music nest night north oak oasis office oven owl package page paint paper parent park
+path pencil piano picture planet plant poem prize quiet rabbit rain recipe reef rice ring river robot roof rope rose sail scissors screw sea season
+seed sheep shelf shell ship shoe sink sky snow song soup spider spring square stair stamp star station steam stone story street string summer sun
+sunset sweater table target tart teacher thread ticket tool tower town train triangle turtle valley village visitor water wave weather wheel window
+winter wizard wool yard year zero zone
+""".split())
