@@ -240,6 +240,22 @@ class Layer(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = MLP(config)
 
+    def forward(self, x, cos, sin, allowed, share, rule, active, dtype, cache=None):
+        """The residual [batch, time, hidden] behind this layer, and its load-balancing loss.
+
+        share: [tokens], what each counts in that loss (their sum is 1); rule, active: see Experts; dtype: of products.
+        """
+        x = x + self.self_attn(self.input_layernorm(x, dtype), cos, sin, allowed, cache).float()
+        normed = self.post_attention_layernorm(x, dtype).flatten(0, 1)
+        weights, chances = self.mlp.router(normed)
+        x = x + self.mlp.experts(normed, weights, rule, active).view_as(x)
+        balance = chances.shape[1] * ((share @ (weights > 0).float()) * (share @ chances)).sum()
+        return x, balance
+
+
+def run_layer(layer: Layer, *arguments):
+    return layer(*arguments)
+
 
 class Body(nn.Module):
     def __init__(self, config: Config) -> None:
@@ -260,6 +276,7 @@ class GptOss(nn.Module):
         frequencies, self.rotary_factor = rotary_frequencies(config)
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.register_buffer("quantising", torch.tensor(True), persistent=False)
+        self.layer_of_loss, self.head_of_loss = run_layer, self.head
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
@@ -275,36 +292,44 @@ class GptOss(nn.Module):
                 size *= depth if "o_proj" in name or "down_proj" in name else 1
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * size)
 
-    def hidden(self, ids, positions, allowed_full, allowed_window, counted=None, caches=None):
-        """ids, positions [batch, time]; allowed_* [batch, time, keys]: final states and the load-balancing loss.
+    def compile(self) -> None:
+        """Compiles what loss() runs: one layer for all layers, and the head. Then loss() has one shape only."""
+        self.layer_of_loss = torch.compile(run_layer, dynamic=False, fullgraph=True)
+        self.head_of_loss = torch.compile(self.head, dynamic=False, fullgraph=True)
 
-        The loss is that of Switch Transformers, a mean over layers, over the tokens where `counted` is 1; it is the
-        number of experts a token when all experts are used alike.
+    def hidden(self, ids, positions, allowed_full, allowed_window, share=None, caches=None, run=run_layer):
+        """ids, positions [batch, time]; allowed_* [batch, time, keys]: the residual behind all layers and the
+        load-balancing loss.
+
+        The loss is that of Switch Transformers, a mean over layers, tokens counting by `share` [tokens]; it is the number
+        of experts a token when all experts are used alike.
         """
         x = F.embedding(ids, self.model.embed_tokens.weight).float()
         angles = positions[..., None].float() * self.frequencies
         cos, sin = angles.cos() * self.rotary_factor, angles.sin() * self.rotary_factor
-        balance = x.new_zeros(())
+        share = x.new_zeros(ids.numel()) if share is None else share
+        balances = []
         for index, layer in enumerate(self.model.layers):
             allowed = allowed_window if layer.self_attn.window else allowed_full
-            normed = layer.input_layernorm(x, self.dtype)
-            x = x + layer.self_attn(normed, cos, sin, allowed, caches[index] if caches else None).float()
-            normed = layer.post_attention_layernorm(x, self.dtype).flatten(0, 1)
-            weights, chances = layer.mlp.router(normed)
-            x = x + layer.mlp.experts(normed, weights, self.rule, self.quantising).view_as(x)
-            if counted is not None:
-                share = counted.float().flatten() / counted.sum().clamp(min=1)
-                balance = balance + len(chances[0]) * ((share @ (weights > 0).float()) * (share @ chances)).sum()
-        return self.model.norm(x, self.dtype), balance / len(self.model.layers)
+            x, balance = run(layer, x, cos, sin, allowed, share, self.rule, self.quantising, self.dtype,
+                             caches[index] if caches else None)
+            balances.append(balance)
+        return x, torch.stack(balances).mean()
 
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        return F.linear(hidden, self.lm_head.weight.to(hidden.dtype))
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """x: the residual, float32."""
+        return F.linear(self.model.norm(x, self.dtype), self.lm_head.weight.to(self.dtype)).float()
+
+    def head(self, x: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        losses = F.cross_entropy(self.logits(x).flatten(0, 1), targets.flatten(), reduction="none")
+        mask = mask.flatten().float()
+        return (losses * mask).sum() / mask.sum().clamp(min=1)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """ids [batch, time], one text a row from position 0: float32 logits [batch, time, vocab]."""
         positions = torch.arange(ids.shape[1], device=ids.device)[None].expand(len(ids), -1)
         full, window = masks(positions, positions, self.config.sliding_window)
-        return self.logits(self.hidden(ids, positions, full, window)[0]).float()
+        return self.logits(self.hidden(ids, positions, full, window)[0])
 
     def loss(self, ids, targets, mask, documents, positions) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean cross-entropy of `targets` (the next tokens) where mask is 1, and the load-balancing loss.
@@ -315,10 +340,12 @@ class GptOss(nn.Module):
         same = documents[:, :, None] == documents[:, None, :]
         index = torch.arange(ids.shape[1], device=ids.device)[None]  # padding has no positions worth comparing
         full, window = masks(index, index, self.config.sliding_window)
-        hidden, balance = self.hidden(ids, positions, full & same, window & same, documents >= 0)
-        losses = F.cross_entropy(self.logits(hidden).flatten(0, 1).float(), targets.flatten(), reduction="none")
-        mask = mask.flatten().float()
-        return (losses * mask).sum() / mask.sum().clamp(min=1), balance
+        counted = (documents >= 0).flatten().float()
+        # With gradients only: a measurement in between has no second compilation to wait for.
+        compiled = torch.is_grad_enabled()
+        run, head = (self.layer_of_loss, self.head_of_loss) if compiled else (run_layer, self.head)
+        x, balance = self.hidden(ids, positions, full & same, window & same, counted / counted.sum().clamp(min=1), run=run)
+        return head(x, targets, mask), balance
 
     @torch.no_grad()
     def generate(self, prompts: list[list[int]], max_new_tokens: int, stop_ids: set[int]) -> list[list[int]]:

@@ -49,8 +49,9 @@ def split(weight: torch.Tensor, rule: str) -> tuple[torch.Tensor, torch.Tensor, 
         factor = torch.where(scales > 0, factor, 0.0)  # such blocks are flushed to zero
     scaled = (magnitudes * factor[..., None]).clamp(max=6.0)
     # torch.round() takes the even one of two: 2.5 steps of 2 (5) become 2 (4), whose code is even; so everywhere.
-    step = torch.where(scaled < 2, 0.5, torch.where(scaled < 4, 1.0, 2.0))
-    return torch.round(scaled / step) * step, scales, blocks
+    steps = torch.where(scaled < 2, 2.0, torch.where(scaled < 4, 1.0, 0.5))  # in 1
+    values = torch.round(scaled * steps) * torch.where(scaled < 2, 0.5, torch.where(scaled < 4, 1.0, 2.0))
+    return values, scales, blocks
 
 
 def quantize(weight: torch.Tensor, rule: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,8 +1,7 @@
 """Held-out loss and greedy exact match by ability, on tokenised conversations.
 
-A file of items is JSONL: {"ability": name, "ids": [...], "mask": [...]}, as rendering.render() makes them. The last run
-of 1 in the mask is what the assistant says in its last turn. An item counts as right when the last message of the greedy
-answer (its header, text and end token) is the expected one; the reasoning before it may differ.
+An item counts as right when the last message of the greedy answer (its header, text and end token) is that of the
+reference; the reasoning before it may differ. `moxie eval` scores the same sets less strictly: by values, not by tokens.
 """
 
 import dataclasses
@@ -14,13 +13,15 @@ import torch
 
 from . import packing
 from .model import GptOss
+from .rendering import render
+from .tokenizer import Tokenizer
 
 
 @dataclasses.dataclass
 class Item:
     ability: str
-    ids: list[int]
-    mask: list[int]
+    ids: list[int]  # of the whole conversation
+    mask: list[int]  # 1 where the assistant's tokens are learned; the last run of 1 is its last turn
 
     @property
     def turn(self) -> int:
@@ -46,12 +47,20 @@ class Score:
         return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def read_items(path: pathlib.Path) -> list[Item]:
+def read_items(path: pathlib.Path, tokenizer: Tokenizer) -> list[Item]:
+    """A set for `moxie eval` with references (make_sets.py), or, where its lines have them, ids and mask as they stand."""
+    items = []
     with path.open(encoding="utf-8") as lines:
-        items = [Item(**json.loads(line)) for line in lines]
-    for number, item in enumerate(items, 1):
-        if len(item.ids) != len(item.mask) or item.turn in (0, len(item.ids)):
-            raise ValueError(f"{path}:{number}: expected as many ids as mask, a prompt and an answer at the end")
+        for number, line in enumerate(lines, 1):
+            entry = json.loads(line)
+            if "ids" in entry:
+                ids, mask = entry["ids"], entry["mask"]
+            else:
+                ids, mask = render({**entry, "messages": entry["messages"] + entry["reference"]}, tokenizer)
+            item = Item(entry["ability"], ids, mask)
+            if len(ids) != len(mask) or item.turn in (0, len(ids)):
+                raise ValueError(f"{path}:{number}: expected as many ids as mask, a prompt and an answer at the end")
+            items.append(item)
     return items
 
 
@@ -64,13 +73,13 @@ def last_message(tokens: list[int], start_id: int) -> list[int]:
 
 
 @torch.no_grad()
-def heldout_loss(model: GptOss, loss, items: list[Item], row_length: int, num_rows: int) -> float:
-    """Nats for a learned token; `loss` is model.loss or a compiled one."""
+def heldout_loss(model: GptOss, items: list[Item], row_length: int, num_rows: int) -> float:
+    """Nats for a learned token."""
     fitting = [(item.ids, item.mask) for item in items if len(item.ids) <= row_length]
     device = model.lm_head.weight.device
     total, weight = 0.0, 0.0
     for batch in packing.batches(packing.Documents.of(fitting), row_length, num_rows, None):
-        value, _ = loss(*(torch.from_numpy(array).to(device) for array in batch.arrays()))
+        value, _ = model.loss(*(torch.from_numpy(array).to(device) for array in batch.arrays()))
         total += value.item() * int(batch.mask.sum())
         weight += int(batch.mask.sum())
     return total / max(weight, 1.0)

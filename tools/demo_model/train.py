@@ -26,6 +26,7 @@ from . import checkpoints, mxfp4, packing, plot, scoring, shards  # noqa: E402
 from .export import special_tokens  # noqa: E402
 from .model import Config, GptOss  # noqa: E402
 from .optimizer import Optimizer  # noqa: E402
+from .tokenizer import Tokenizer  # noqa: E402
 
 FLUSH_STEPS = 20  # how often a GPU's queue is waited for, to log and to look at the clock
 
@@ -36,8 +37,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--data", type=pathlib.Path, required=True, help="folder of shards; read anew after each pass over it")
     add("--tokenizer", type=pathlib.Path, required=True, help="tokenizer.json, for the ids of special tokens")
     add("--out", type=pathlib.Path, required=True)
-    add("--items", type=pathlib.Path, help="held-out conversations (JSONL, see scoring.py)")
-    add("--items-per-ability", type=int, default=300, help="for exact match; default 300")
+    add("--sets", type=pathlib.Path, help="folder of held-out sets (make_sets.py)")
+    add("--items-per-ability", type=int, default=300, help="that are scored; default 300")
     add("--config", type=pathlib.Path, help="JSON of the model's sizes that differ from the demo model's")
     add("--resume", type=pathlib.Path, help="folder of a checkpoint")
     add("--fresh", action="store_true", help="with --resume: take the weights only and warm up a fresh optimizer")
@@ -50,7 +51,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--schedule", choices=("wsd", "cosine"), default="wsd", help="wsd: constant, then linearly to 0; default wsd")
     add("--decay", type=float, default=0.3, help="the share of wsd's steps that fall; default 0.3")
     add("--warmup", type=int, default=200, help="steps; default 200")
-    add("--optimizer", choices=("muon", "adamw"), default="muon", help="default muon")
+    add("--optimizer", choices=("adamw", "muon"), default="adamw", help="default adamw")
     add("--rate", type=float, default=3e-3, help="AdamW's learning rate; default 3e-3")
     add("--matrix-rate", type=float, default=0.02, help="Muon's learning rate; default 0.02")
     add("--weight-decay", type=float, default=0.01)
@@ -133,6 +134,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse(argv)
     torch.manual_seed(arguments.seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it has not written
     device = torch.device(arguments.device)
     on_gpu = device.type == "cuda"
     rule = None if arguments.scale_rule == "none" else arguments.scale_rule
@@ -149,7 +151,7 @@ def main(argv: list[str] | None = None) -> int:
             sys.exit(f"{arguments.resume} has the state of {facts['optimizer']}, not of {arguments.optimizer}: resume with --fresh")
     else:
         config = Config.load(arguments.config) if arguments.config else Config()
-    if len(special) and config.vocab_size <= max(special.values()):
+    if config.vocab_size <= max(special.values()):  # they come last
         sys.exit(f"the vocabulary of {config.vocab_size} has no room for the special tokens up to {max(special.values())}")
     model = GptOss(config, rule, torch.bfloat16 if on_gpu and not arguments.float32 else torch.float32)
     if arguments.resume:
@@ -165,11 +167,14 @@ def main(argv: list[str] | None = None) -> int:
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     print(f"{num_parameters} parameters on {device}, products in {model.dtype}, from step {step}", flush=True)
 
-    compiled = on_gpu if arguments.compile is None else arguments.compile
-    loss_of = torch.compile(model.loss, dynamic=False) if compiled else model.loss
-    items = scoring.read_items(arguments.items) if arguments.items else []
-    if any(max(item.ids) >= config.vocab_size for item in items):
-        sys.exit(f"{arguments.items}: a token is past the vocabulary of {config.vocab_size}")
+    if on_gpu if arguments.compile is None else arguments.compile:
+        model.compile()
+    items = []
+    for path in sorted(arguments.sets.glob("*.jsonl")) if arguments.sets else ():
+        if path.name != "smoke.jsonl":  # items of the other sets
+            items += scoring.read_items(path, Tokenizer.load(arguments.tokenizer))[: arguments.items_per_ability]
+    if arguments.sets and not items:
+        sys.exit(f"{arguments.sets}: expected sets named ABILITY.jsonl, found none")
     arguments.out.mkdir(parents=True, exist_ok=True)
     log = Log(arguments.out)
     deadline = STARTED + 60 * arguments.minutes - arguments.reserve_seconds if arguments.minutes else math.inf
@@ -198,7 +203,7 @@ def main(argv: list[str] | None = None) -> int:
     def measure() -> None:
         nonlocal flushed_at
         if items:
-            value = scoring.heldout_loss(model, loss_of, items, arguments.length, arguments.rows)
+            value = scoring.heldout_loss(model, items, arguments.length, arguments.rows)
             log.write([{"step": step, "heldout_loss": value}])
             print(f"step {step:6}  held-out loss {value:.4f}", flush=True)
             flushed_at = time.monotonic()
@@ -208,7 +213,7 @@ def main(argv: list[str] | None = None) -> int:
         batch, place = next(source)
         model.quantising.fill_(step >= arguments.quantise_from)
         tensors = [torch.from_numpy(array) for array in batch.arrays()]
-        loss, balance = loss_of(*(tensor.to(device, non_blocking=True) for tensor in tensors))
+        loss, balance = model.loss(*(tensor.to(device, non_blocking=True) for tensor in tensors))
         (loss + config.router_aux_loss_coef * balance).backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), arguments.clip)
         factor = rate_factor(step, arguments, fresh_from)
@@ -234,14 +239,12 @@ def main(argv: list[str] | None = None) -> int:
         model.quantising.fill_(rule is not None)
         measure()
         log.draw()
-        chosen = [item for ability in sorted({item.ability for item in items})
-                  for item in [i for i in items if i.ability == ability][: arguments.items_per_ability]]
         columns = {}
         for name, quantising in (("MXFP4 experts", True), ("unquantised", False)):
             if rule is None and quantising:
                 continue
             model.quantising.fill_(quantising)
-            scores = scoring.exact_match(model, chosen, special["<|start|>"], {special["<|return|>"], special["<|call|>"]})
+            scores = scoring.exact_match(model, items, special["<|start|>"], {special["<|return|>"], special["<|call|>"]})
             columns[name] = scores
             log.write([{"step": step, "quantised": quantising, "exact_match": {a: [s.right, s.total] for a, s in scores.items()}}])
         text = f"step {step} of {arguments.steps}, exact match (95 % interval)\n{scoring.table(columns)}\n"
