@@ -108,7 +108,14 @@ def story_operands(plan: str):
 def tool_operands(message: dict):
     name, arguments = message["recipient"].removeprefix("functions."), json.loads(message["content"])
     topic = next((kind.topic for kind in tools_use.KINDS if name in kind.names), name)
-    yield split.is_heldout("tool", [topic, *arguments.values()])
+    values = list(arguments.values())
+    yield split.is_heldout("tool", [topic, *values])
+    numbers = [value for value in values if isinstance(value, int)]
+    if len(numbers) == 2:
+        yield split.is_heldout_pair(*numbers)
+    if topic == "units":
+        yield split.is_heldout("units", values)
+        yield from (split.is_heldout_pair(values[0], factor) for one, two, factor in calendar_units.UNITS if [one, two] == values[1:])
 
 
 def heldout_found(conversation: dict) -> bool:
@@ -135,6 +142,8 @@ def heldout_found(conversation: dict) -> bool:
     elif ability == "count_letters":
         spelled = next(line for line in messages[1]["content"].splitlines() if "1" in line).split(": ")[-1]
         found.append(split.is_heldout_word("".join(re.findall("[a-z]", spelled))))
+    elif ability == "spelling":
+        found += [split.is_heldout_word(spelled.replace(" ", "")) for spelled in answer.split(", ")]
     elif ability == "calendar":
         found += calendar_operands(question)
     elif ability == "units":
@@ -178,22 +187,25 @@ class Split(unittest.TestCase):
                     conversation = draw(generator, rng, "heldout", **arguments)
                     self.assertTrue(heldout_found(conversation), ability + json.dumps(conversation, indent=1))
 
-    def test_declined_requests_are_not_trained_on(self) -> None:
+    def test_declined_requests_are_those_of_calls(self) -> None:
+        """What is held out of calling is not declined in training either, and the other way round."""
         rng = random.Random(9)
-        heldout = {draw(tools_use.declining, rng, "heldout")["messages"][0]["content"] for _ in range(1000)}
-        trained = {draw(tools_use.declining, rng, "train")["messages"][0]["content"] for _ in range(2000)}
-        self.assertGreater(len(heldout), 300)
-        self.assertFalse(heldout & trained)
+        asked = {kind: {draw(generator, rng, kind)["messages"][0]["content"] for generator in (tools_use.tools, tools_use.declining) for _ in range(1500)}
+                 for kind in ("train", "heldout")}
+        self.assertGreater(len(asked["heldout"]), 1000)
+        self.assertFalse(asked["heldout"] & asked["train"])
 
 
 class Conversations(unittest.TestCase):
     def test_words_that_other_tasks_use_are_common(self) -> None:
         rng = random.Random(2)
         used: set[str] = set()
-        for generator in WEIGHTS.keys() - {letters.count_letters, ordering.sort_words, made_up_tools.made_up_tools}:
+        for generator in WEIGHTS.keys() - {letters.count_letters, letters.spelling, ordering.sort_words, made_up_tools.made_up_tools}:
             for _ in range(200):
                 for message in whole_messages(draw(generator, rng, "train")):
-                    used.update(re.findall("[a-z]+", message["content"]))
+                    used.update(re.findall("(?<![A-Za-z_])[a-z]{3,11}(?![A-Za-z_])", message["content"]))
+        used = {word for word in used if not re.fullmatch("(ba|lo|ki|ra|ne|su|to|mi)+", word)}  # made-up translations
+        self.assertEqual(used - words.COMMON, set())
         beginnings = {word[:length] for word in used for length in range(3, len(word) + 1)}
         self.assertEqual(beginnings & set(words.WORDS) - words.COMMON, set())
 

@@ -58,6 +58,9 @@ class Context:
     def ask_word(self, word: str) -> None:
         self._ask(rule.is_heldout_word(word))
 
+    def step_word(self, word: str) -> None:
+        self._step(rule.is_heldout_word(word))
+
     def ask(self, kind: str, *operands) -> None:
         self._ask(rule.is_heldout(kind, operands))
 

@@ -8,7 +8,7 @@ from .context import EFFORTS, Context, Resample
 # generator -> its share of the training conversations
 WEIGHTS = {
     arithmetic.addition: 10, arithmetic.subtraction: 10, arithmetic.multiplication: 12, arithmetic.compare: 5, ordering.sort_numbers: 8,
-    ordering.sort_words: 7, letters.count_letters: 9, calendar_units.calendar: 6, calendar_units.units: 5, about_moxie.about_moxie: 5,
+    ordering.sort_words: 7, letters.count_letters: 9, letters.spelling: 5, calendar_units.calendar: 6, calendar_units.units: 5, about_moxie.about_moxie: 5,
     instructions.instructions: 7, instructions.plain_talk: 2, stories.stories: 3, multi_turn.multi_turn: 8, tools_use.tools: 8, tools_use.tool_results: 5,
     tools_use.second_call: 2, tools_use.declining: 4, tools_use.no_tool_needed: 2, made_up_tools.made_up_tools: 5,
 }
@@ -24,6 +24,7 @@ SCORED = {
     "sort_numbers": [(ordering.sort_numbers, {})],
     "sort_words": [(ordering.sort_words, {})],
     "count_letters": [(letters.count_letters, {})],
+    "spelling": [(letters.spelling, {})],
     "compare": [(arithmetic.compare, {})],
     "calendar": [(calendar_units.calendar, {})],
     "units": [(calendar_units.units, {})],

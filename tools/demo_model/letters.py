@@ -1,7 +1,9 @@
-"""Counting letters by spelling the word with a number at each letter."""
+"""Spelling words, and counting letters by spelling the word with a number at each letter."""
 
 from .context import Context, analysis, conversation, final, user
-from .words import WORDS
+from .words import COMMON, WORDS
+
+ALL_WORDS = sorted(COMMON.union(WORDS))
 
 ONSETS = "b c d f g h j k l m n p r s t v w z bl br ch cl cr dr fl fr gl gr pl pr sc sh sk sl sm sn sp st str sw th tr".split()
 VOWELS = "a e i o u a e i o u ai ea ee oo ou".split()
@@ -16,23 +18,33 @@ LENGTH = ["How many letters does {word} have?", "How long is the word {word}?", 
           "What is the number of letters in {word}?", "Tell me the length of the word {word}.", "The word {word} has how many letters?"]
 
 
+SPELL = ["Spell {list}.", "How do you spell {list}?", "Please spell {list}.", "Spell out {list}.", "Write {list} letter by letter.", "Can you spell {list} for me?",
+         "What are the letters of {list}?", "Letter by letter: {list}"]
+
+
 def made_up_word(ctx: Context) -> str:
     """Of syllables, or the beginning of a word and the end of another, so that every piece of a word is met in many."""
-    if ctx.chance(0.6):
-        first, second = ctx.rng.sample(WORDS, 2)
-        return first[:ctx.rng.randint(2, len(first))] + second[ctx.rng.randint(0, len(second) - 1):]
+    if ctx.chance(0.65):
+        first, second = ctx.rng.sample(ALL_WORDS, 2)
+        return first[:ctx.rng.randint(2, 5)] + second[-ctx.rng.randint(2, 4):]
     word = ""
     for _ in range(ctx.rng.randint(1, 3)):
         word += ctx.pick(ONSETS) + ctx.pick(VOWELS) + ctx.pick(CODAS)
     return word
 
 
+def numbered(word: str) -> str:
+    """For "fig": 1f 2i 3g."""
+    return " ".join(f"{index}{letter}" for index, letter in enumerate(word, 1))
+
+
 def count_letters(ctx: Context) -> dict:
-    word = ctx.pick(WORDS) if ctx.chance(0.5) else made_up_word(ctx)
+    kind = ctx.rng.random()
+    word = ctx.pick(WORDS) if kind < 0.35 else ctx.pick(ALL_WORDS) if kind < 0.5 else made_up_word(ctx)
     while not 3 <= len(word) <= 11:
         word = made_up_word(ctx)
     ctx.ask_word(word)
-    spelled = " ".join(f"{index}{letter}" for index, letter in enumerate(word, 1))
+    spelled = numbered(word)
     if ctx.chance(0.2):
         lines = [spelled] if ctx.low else [f"Spell {word}: {spelled}", f"The last number is {len(word)}."]
         question, answer = ctx.pick(LENGTH).format(word=word), len(word)
@@ -47,3 +59,24 @@ def count_letters(ctx: Context) -> dict:
             lines.append("Count them: " + " ".join(f"{index}{letter}" for index in range(1, answer + 1)))
         question = ctx.pick(COUNT).format(word=word, letter=letter)
     return conversation(ctx, "count_letters", [user(question), analysis("\n".join(lines)), final(str(answer))])
+
+
+def any_word(ctx: Context) -> str:
+    word = ctx.pick(ALL_WORDS) if ctx.chance(0.7) else made_up_word(ctx)
+    return word if 3 <= len(word) <= 11 else any_word(ctx)
+
+
+def spelling(ctx: Context) -> dict:
+    """One to five words, each letter on its own. Shows every word of the lists often, also those that are one token."""
+    words = [any_word(ctx) for _ in range(ctx.rng.randint(1, 5))]
+    ctx.ask_word(words[0])
+    for word in words[1:]:
+        ctx.step_word(word)
+    answer = ", ".join(" ".join(word) for word in words)
+    if ctx.low:
+        reasoning = "Letter by letter."
+    else:
+        reasoning = f"{len(words)} word{'s' if len(words) > 1 else ''}: {', '.join(words)}."
+    if ctx.high:
+        reasoning += "".join(f"\n{word}: {numbered(word)}" for word in words)
+    return conversation(ctx, "spelling", [user(ctx.pick(SPELL).format(list=", ".join(words))), analysis(reasoning), final(answer)])

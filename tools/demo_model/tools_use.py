@@ -226,8 +226,11 @@ def declare_with_others(ctx: Context, kind: Kind | None) -> tuple[list[dict], di
 DEVELOPER = ["", "", "", "You help at home.", "Use the tools when they fit.", "You are a helpful assistant with tools.", "Call a tool if one fits."]
 
 
-def step_numbers(ctx: Context, values: list) -> None:
-    """Two whole numbers among the arguments are a pair as in any other task."""
+def step_numbers(ctx: Context, values: list, topic: str = "") -> None:
+    """What the arguments are to other tasks: two whole numbers are a pair, a conversion is one of units."""
+    if topic == "units":
+        ctx.step("units", *values)
+        ctx.step_pair(values[0], next(factor for one, two, factor in UNITS if [one, two] == values[1:]))
     numbers = [value for value in values if isinstance(value, int)]
     if len(numbers) == 2:
         ctx.step_pair(*numbers)
@@ -248,7 +251,7 @@ def tools(ctx: Context) -> dict:
     kind = ctx.pick(KINDS)
     values = draw_values(ctx, kind)
     ctx.ask("tool", kind.topic, *values)
-    step_numbers(ctx, values)
+    step_numbers(ctx, values, kind.topic)
     declared, tool, names = declare_with_others(ctx, kind)
     assert tool is not None
     arguments = dict(zip(names, values, strict=True))
@@ -262,7 +265,7 @@ def tool_results(ctx: Context) -> dict:
     kind = ctx.pick(KINDS)
     values = draw_values(ctx, kind)
     ctx.ask("tool", kind.topic, *values)
-    step_numbers(ctx, values)
+    step_numbers(ctx, values, kind.topic)
     declared, tool, names = declare_with_others(ctx, kind)
     assert tool is not None
     arguments = dict(zip(names, values, strict=True))
@@ -281,8 +284,8 @@ def second_call(ctx: Context) -> dict:
     first, second = draw_values(ctx, kind), draw_values(ctx, kind)
     ctx.step("tool", kind.topic, *first)
     ctx.ask("tool", kind.topic, *second)
-    step_numbers(ctx, first)
-    step_numbers(ctx, second)
+    step_numbers(ctx, first, kind.topic)
+    step_numbers(ctx, second, kind.topic)
     declared, tool, names = declare_with_others(ctx, kind)
     assert tool is not None
     given = kind.gives(ctx, first)
@@ -298,7 +301,8 @@ def declining(ctx: Context) -> dict:
     """Tools are declared, and none of them fits: the answer says so, or, of what needs no tool, just answers."""
     asked = ctx.pick([kind for kind in KINDS if kind.topic not in ("calculations", "units")])
     values = draw_values(ctx, asked)
-    ctx.ask("decline", asked.topic, *values)
+    ctx.ask("tool", asked.topic, *values)
+    step_numbers(ctx, values, asked.topic)
     declared, _, _ = declare_with_others(ctx, None)
     topics = {kind.topic for kind in KINDS for tool in declared if tool["name"] in kind.names}
     near = [{"the weather", "the forecast"}, {"the calendar", "reminders", "timers"}, {"lights", "heating"}, {"translations", "messages"}]
