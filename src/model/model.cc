@@ -91,6 +91,7 @@ const GptOssConfig& Model::config() const { return state_->weights.config; }
 const GptOssWeights& Model::weights() const { return state_->weights; }
 const Backend& Model::backend() const { return *state_->backend; }
 int64_t Model::max_rows() const { return state_->max_rows; }
+int64_t Model::max_logits() const { return state_->max_logits; }
 int64_t Model::workspace_bytes() const { return state_->workspace_bytes; }
 
 KvCache Model::make_cache(int64_t context, int64_t rewind) const {

@@ -36,6 +36,7 @@ class Model {
   const GptOssWeights& weights() const;
   const Backend& backend() const;
   int64_t max_rows() const;
+  int64_t max_logits() const;
   int64_t workspace_bytes() const;
   KvCache make_cache(int64_t context, int64_t rewind = 0) const;  // with max_chunk = max_rows
 
