@@ -23,6 +23,7 @@ struct UsageError : std::runtime_error {
 void add_run(CLI::App& app);
 void add_chat(CLI::App& app);
 void add_bench(CLI::App& app);
+void add_eval(CLI::App& app);
 void add_logits(CLI::App& app);
 void add_tokenize(CLI::App& app);  // tokenize and detokenize
 void add_doctor(CLI::App& app);

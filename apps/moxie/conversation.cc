@@ -155,6 +155,55 @@ std::string Turn::text(Part part) const {
   return all;
 }
 
+std::vector<Message> with_settings(const Settings& settings, const std::vector<Message>& messages) {
+  std::vector<Message> all;
+  all.push_back(
+      {.role = Role::kSystem, .content = system_text(settings.system, !settings.tools.empty())});
+  if (!settings.developer.empty() || !settings.tools.empty()) {
+    DeveloperContent content;
+    content.instructions = settings.developer;
+    if (!settings.tools.empty()) content.namespaces.push_back({"functions", "", settings.tools});
+    all.push_back({.role = Role::kDeveloper, .content = developer_text(content)});
+  }
+  all.insert(all.end(), messages.begin(), messages.end());
+  return all;
+}
+
+std::vector<Message> read_messages(const json::Value& list, const std::string& where) {
+  const json::Array& array = json::as_array(list, where);
+  std::vector<Message> messages;
+  for (size_t i = 0; i < array.size(); ++i)
+    messages.push_back(read_message(array[i], concat(where, ": message ", i + 1)));
+  return messages;
+}
+
+void read_conversation(const json::Object& object, const std::string& where, Settings& settings,
+                       std::vector<Message>& messages) {
+  // Everything is read before anything is changed.
+  Settings read = settings;
+  const auto string = [&](const char* key) { return json::get_string(object, key, where); };
+  const auto system = string("system"), identity = string("identity");
+  MOXIE_CHECK(!system || !identity, kInvalidArgument, where,
+              ": \"system\" and \"identity\" are two names of one thing; give one of them");
+  if (system || identity) read.system.identity = system ? *system : *identity;
+  if (const auto cutoff = string("knowledge_cutoff")) read.system.knowledge_cutoff = *cutoff;
+  if (const auto date = string("date")) read.system.current_date = *date;
+  if (const auto effort = string("effort")) {
+    read.system.effort = parse_effort(*effort);
+    MOXIE_CHECK(read.system.effort.has_value() || *effort == "none", kInvalidArgument, where,
+                ": effort must be low, medium, high or none, found \"", *effort, "\"");
+  }
+  read.developer = string("developer").value_or("");
+  read.tools.clear();
+  if (const json::Value* tools = json::find(object, "tools"))
+    read.tools = parse_function_tools(json::dump(*tools), where);
+  std::vector<Message> read_list;
+  if (const json::Value* list = json::find(object, "messages"))
+    read_list = read_messages(*list, concat(where, ": messages"));
+  settings = std::move(read);
+  messages = std::move(read_list);
+}
+
 // Reasoning is left out of the next turn's prompt, so the cache goes back to where the answer
 // began: over as many tokens as most answers think and write.
 constexpr int64_t kRewind = 8192;
@@ -181,22 +230,9 @@ void Conversation::add(std::string content) {
   messages.push_back(std::move(message));
 }
 
-std::vector<Message> Conversation::whole() const {
-  std::vector<Message> all;
-  all.push_back(
-      {.role = Role::kSystem, .content = system_text(settings.system, !settings.tools.empty())});
-  if (!settings.developer.empty() || !settings.tools.empty()) {
-    DeveloperContent content;
-    content.instructions = settings.developer;
-    if (!settings.tools.empty()) content.namespaces.push_back({"functions", "", settings.tools});
-    all.push_back({.role = Role::kDeveloper, .content = developer_text(content)});
-  }
-  all.insert(all.end(), messages.begin(), messages.end());
-  return all;
-}
-
 Turn Conversation::speak(const TurnListener& listener) {
-  const std::vector<TokenId> prompt = renderer_.prompt(whole(), History::kRecommended);
+  const std::vector<TokenId> prompt =
+      renderer_.prompt(with_settings(settings, messages), History::kRecommended);
   GenerationOptions options;
   options.sampling = settings.sampling;
   options.max_tokens = settings.max_tokens;
@@ -258,29 +294,7 @@ void Conversation::load_json(std::string_view text, std::string_view source) {
   MOXIE_CHECK(json::get_string(object, "format", where).value_or("") == "moxie-conversation-1",
               kInvalidArgument, where, " is not a conversation that /save has written: it lacks ",
               "\"format\": \"moxie-conversation-1\"");
-  // Everything is read before anything is changed.
-  Settings loaded = settings;
-  const auto string = [&](const char* key) { return json::get_string(object, key, where); };
-  if (const auto identity = string("system")) loaded.system.identity = *identity;
-  if (const auto cutoff = string("knowledge_cutoff")) loaded.system.knowledge_cutoff = *cutoff;
-  if (const auto date = string("date")) loaded.system.current_date = *date;
-  if (const auto effort = string("effort")) {
-    loaded.system.effort = parse_effort(*effort);
-    MOXIE_CHECK(loaded.system.effort.has_value() || *effort == "none", kInvalidArgument, where,
-                ": effort must be low, medium, high or none, found \"", *effort, "\"");
-  }
-  loaded.developer = string("developer").value_or("");
-  loaded.tools.clear();
-  if (const json::Value* tools = json::find(object, "tools"))
-    loaded.tools = parse_function_tools(json::dump(*tools), source);
-  std::vector<Message> read;
-  if (const json::Value* list = json::find(object, "messages")) {
-    const json::Array& array = json::as_array(*list, concat(where, ": messages"));
-    for (size_t i = 0; i < array.size(); ++i)
-      read.push_back(read_message(array[i], concat(where, ": message ", i + 1)));
-  }
-  settings = std::move(loaded);
-  messages = std::move(read);
+  read_conversation(object, where, settings, messages);
 }
 
 }  // namespace moxie::cli

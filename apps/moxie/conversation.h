@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/json.h"
 #include "engine/generation.h"
 #include "model_options.h"
 #include "moxie/chat.h"
@@ -58,6 +59,19 @@ std::string_view function_name(const Message& call);
 // {"name": ..., "arguments": ...} on one line; arguments that are no JSON become a string.
 std::string call_json(const Message& call);
 
+// The messages as the model is told them: `messages` behind the system message and, where there is
+// something to say, the developer message.
+std::vector<Message> with_settings(const Settings& settings, const std::vector<Message>& messages);
+
+// A list of messages as a saved conversation writes them. Error(kInvalidArgument), beginning with
+// `where`.
+std::vector<Message> read_messages(const json::Value& list, const std::string& where);
+// The members of a saved conversation, but for "format": what is absent leaves `settings` as they
+// are, but for instructions and tools, which are then none. "identity" is another name of "system".
+// Error(kInvalidArgument), beginning with `where`; then nothing has changed.
+void read_conversation(const json::Object& object, const std::string& where, Settings& settings,
+                       std::vector<Message>& messages);
+
 class Conversation {
  public:
   // Holds `loaded` by reference. Throws Error(kUnsupported) when the vocabulary lacks harmony's
@@ -82,8 +96,6 @@ class Conversation {
   void load_json(std::string_view text, std::string_view source);
 
  private:
-  std::vector<Message> whole() const;
-
   LoadedModel& loaded_;
   HarmonyRenderer renderer_;
   Session session_;

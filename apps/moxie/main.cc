@@ -166,6 +166,7 @@ int run_program(int argc, char** argv) {
   add_chat(app);
   add_run(app);
   add_bench(app);
+  add_eval(app);
   add_doctor(app);
   add_logits(app);
   add_tokenize(app);

@@ -66,7 +66,8 @@ std::filesystem::path find_model(const std::string& typed, const char* command) 
              "openai/gpt-oss-20b that is in the Hugging Face cache"));
 }
 
-LoadedModel load_model(const std::filesystem::path& folder, const ModelOptions& options) {
+LoadedModel load_model(const std::filesystem::path& folder, const ModelOptions& options,
+                       int64_t max_logits) {
   GptOssWeights weights = load_weights(folder);
   const GptOssConfig config = weights.config;
   MOXIE_CHECK(options.context <= config.max_position, kInvalidArgument, "--ctx ", options.context,
@@ -78,9 +79,9 @@ LoadedModel load_model(const std::filesystem::path& folder, const ModelOptions& 
               (folder / "tokenizer.json").string(), " has token ids up to ",
               loaded.tokenizer.vocab_size() - 1, " but the model has ", config.vocab_size,
               " of them; the tokenizer belongs to another model");
-  const int64_t rows = std::min(kPrefillRows, loaded.context);
+  const int64_t rows = std::max(std::min(kPrefillRows, loaded.context), max_logits);
   loaded.model = std::make_unique<Model>(std::move(weights), make_backend(backend_options(options)),
-                                         rows, 1, loaded.context);
+                                         rows, max_logits, loaded.context);
   return loaded;
 }
 

@@ -46,8 +46,10 @@ struct LoadedModel {
   std::unique_ptr<Model> model;
   int64_t context = 0;  // positions a session may use
 };
-// Throws Error, also when tokenizer and weights are of different models.
-LoadedModel load_model(const std::filesystem::path& folder, const ModelOptions& options);
+// max_logits: rows that get logits in one forward pass. Throws Error, also when tokenizer and
+// weights are of different models.
+LoadedModel load_model(const std::filesystem::path& folder, const ModelOptions& options,
+                       int64_t max_logits = 1);
 
 // Rows of one forward pass while a prompt is read: enough for the experts to be used by several
 // rows each, few enough that Ctrl-C is answered soon.
