@@ -165,7 +165,8 @@ class Evaluation {
     result.item = &item;
     result.reason = generated.reason;
     result.messages = parser.messages();
-    result.raw = loaded_.tokenizer.decode(generated.tokens);
+    Utf8Stream characters;
+    result.raw = characters.push(loaded_.tokenizer.decode(generated.tokens)) + characters.finish();
     result.verdict = judge(item.expect, result.reason, result.messages);
     result.prompt_tokens = static_cast<int64_t>(prompts_[index].size());
     result.answer_tokens = static_cast<int64_t>(generated.tokens.size());
