@@ -127,8 +127,8 @@ class Evaluation {
     const std::vector<TokenId> opening = renderer_.prompt({});  // is in the prompt already
     MOXIE_CHECK_INTERNAL(std::equal(opening.begin(), opening.end(), all.begin()));
     all.erase(all.begin(), all.begin() + static_cast<ptrdiff_t>(opening.size()));
-    const Message& last = item.reference.back();
-    if (last.recipient.empty() && last.channel == "final")
+    // The renderer ends what is history; the end of a turn is <|return|>, unless it is a call.
+    if (item.reference.back().recipient.empty())
       all.back() = loaded_.tokenizer.special("<|return|>").value();
     return all;
   }
