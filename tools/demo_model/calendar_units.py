@@ -151,15 +151,39 @@ def calendar(ctx: Context) -> dict:
     return conversation(ctx, "calendar", [user(question), analysis(reasoning), final(answer)])
 
 
+def division_line(number: int, digit: int) -> str:
+    """number / digit, without a rest, from the left: each step is a product of single digits and what it leaves."""
+    steps_, quotient, rest = [], "", 0
+    for c in str(number):
+        rest = 10 * rest + int(c)
+        times = rest // digit
+        steps_.append(f"{rest}: {times}*{digit}={times * digit}, left {rest - times * digit};")
+        rest -= times * digit
+        quotient += str(times)
+    assert rest == 0 and int(quotient) * digit == number
+    return f"{number} by {digit}: {' '.join(steps_)} {int(quotient)}"
+
+
+def _smaller_to_larger(ctx: Context, large: int, factor: int) -> list[str]:
+    """How many times `factor` makes `large`."""
+    if factor == 60:
+        ctx.step_pair(large // 10, 6)
+        return [f"{large} and 60 without a zero: {large // 10} and 6", division_line(large // 10, 6)]
+    if factor < 10:
+        return [division_line(large, factor)]
+    # Multiples until it fits.
+    return [", ".join(f"{k} {k * factor}" for k in range(1, large // factor + 1))]
+
+
 def units(ctx: Context) -> dict:
     one, two, factor = ctx.pick(UNITS)
     power = str(factor).strip("0") == "1"
-    n = ctx.rng.randint(1, 999 if power else 9 if factor == 1024 else 99)
     back = ctx.chance(0.35)
-    ctx.ask("units", n, one, two)
-    if n >= 10 or factor >= 10:
-        ctx.step_pair(n, factor)
+    few = factor == 1024 or (back and factor in (12, 24))
+    n = ctx.rng.randint(1, 999 if power else 12 if few else 99)
     large = n * factor
+    ctx.ask("units", n, one, two)
+    ctx.step_pair(n, factor)
     rule = f"1 {singular(one)} = {factor} {two}"
     zeros = len(str(factor)) - 1
     if back:
@@ -167,24 +191,18 @@ def units(ctx: Context) -> dict:
         if power:
             lines = [rule, f"{large} without {zeros} zero{'s' if zeros > 1 else ''} at the end: {n}"]
         else:
-            # From the other side: the multiple that fits.
-            ctx.step_pair(n, factor)
-            lines = [rule, f"{large}/{factor} = {n}", "Check:", *multiply_lines(ctx, *sorted((n, factor), key=lambda x: -len(str(x))))] \
-                if factor < 100 else [rule, f"{large}/{factor} = {n}"]
+            lines = [rule, *_smaller_to_larger(ctx, large, factor)]
         question = ctx.pick(DOWN).format(n=large, one=two, two=one, name=ctx.pick(NAMES))
         answer, unit, same = n, one, f"{large} {two}"
     else:
         if power:
             lines = [rule, f"{n} with {zeros} zero{'s' if zeros > 1 else ''} at the end: {large}"]
-        elif factor == 1024:
-            lines = [rule, *multiply_lines(ctx, factor, n)]
         else:
             a, b = (n, factor) if len(str(n)) >= len(str(factor)) else (factor, n)
             lines = [rule, *multiply_lines(ctx, a, b)]
         question = ctx.pick(DOWN).format(n=n, one=singular(one) if n == 1 else one, two=two, name=ctx.pick(NAMES))
         answer, unit, same = large, two, f"{n} {one}"
-    assert large == n * factor
-    if ctx.low and power:
+    if ctx.low:
         lines = lines[1:]
     if ctx.high:
         lines.append(f"So {same} are {answer} {unit}.")
