@@ -131,7 +131,7 @@ def heldout_found(conversation: dict) -> bool:
             found += tool_operands(message)
     if ability in PAIR_TASKS:
         found.append(split.is_heldout_pair(*numbers_in(question)))
-    elif ability == "sort_numbers":
+    elif ability == "sort_numbers" or (ability == "multi_turn" and ", " in messages[2]["content"]):
         for line in [question, *messages[1]["content"].splitlines()]:
             line = line.split("left ")[-1].split(": ")[-1]
             found.append(split.is_heldout_numbers(numbers_in(line)))

@@ -7,7 +7,6 @@ conversations rendered with it are moxie's; each digit is a token; training it a
 
 import argparse
 import importlib.util
-import json
 import pathlib
 import random
 import struct

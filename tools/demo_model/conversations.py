@@ -9,7 +9,7 @@ from .context import EFFORTS, Context, Resample
 WEIGHTS = {
     arithmetic.addition: 10, arithmetic.subtraction: 10, arithmetic.multiplication: 12, arithmetic.compare: 5, ordering.sort_numbers: 8,
     ordering.sort_words: 7, letters.count_letters: 9, letters.spelling: 5, calendar_units.calendar: 6, calendar_units.units: 5, about_moxie.about_moxie: 5,
-    instructions.instructions: 7, instructions.plain_talk: 2, stories.stories: 3, multi_turn.multi_turn: 8, tools_use.tools: 8, tools_use.tool_results: 5,
+    instructions.instructions: 7, instructions.plain_talk: 2, stories.stories: 3, multi_turn.multi_turn: 8, multi_turn.list_follow_up: 2, tools_use.tools: 8, tools_use.tool_results: 5,
     tools_use.second_call: 2, tools_use.declining: 4, tools_use.no_tool_needed: 2, made_up_tools.made_up_tools: 5,
 }
 
@@ -32,7 +32,7 @@ SCORED = {
     "tool_results": [(tools_use.tool_results, {})],
     "declining": [(tools_use.declining, {}), (tools_use.declining, {}), (tools_use.no_tool_needed, {})],
     "instructions": [(instructions.instructions, {})],
-    "multi_turn": [(multi_turn.multi_turn, {})],
+    "multi_turn": [(multi_turn.multi_turn, {}), (multi_turn.multi_turn, {}), (multi_turn.multi_turn, {}), (multi_turn.list_follow_up, {})],
     "about_moxie": [(about_moxie.about_moxie, {})],
     "stories": [(stories.stories, {})],
 }

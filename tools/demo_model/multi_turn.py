@@ -1,5 +1,6 @@
-"""Calculations that go on from the answer of an earlier turn, whose reasoning is gone by then."""
+"""Calculations, and sorted lists, that go on from the answer of an earlier turn, whose reasoning is gone by then."""
 
+from . import ordering
 from .arithmetic import difference_reasoning, fill, product_reasoning, sum_reasoning
 from .arithmetic import ADDITION, MULTIPLICATION, SUBTRACTION
 from .context import Context, Resample, analysis, conversation, final, user
@@ -13,6 +14,11 @@ TIMES = ["Now multiply that by {n}.", "And times {n}?", "Multiply it by {n}.", "
 TWICE = ["And twice that?", "Now double it.", "Double that, please.", "What is twice as much?", "And two times that?", "And double the result?"]
 THREE_TIMES = ["And three times that?", "Triple it.", "Now three times as much.", "What is triple that?"]
 FIRST = ["Which number came out first?", "What was the first result?", "Remind me of the first result.", "What did you get at the start?"]
+REVERSE = ["Now the other way round.", "And in reverse order?", "Reverse the list.", "Turn the list around.", "Now from the other end, please."]
+ORDINALS = ["first", "second", "third", "fourth", "fifth"]
+ORDINAL = ["Which one is the {nth}?", "What is the {nth} one?", "And the {nth} number?", "Name the {nth} of them.", "Which number is in the {nth} place?"]
+LAST = ["Which one is the last?", "What is the last one?", "And the last number?", "Which number stands at the end?"]
+HOW_MANY = ["How many numbers are these?", "How many are there in the list?", "Count them.", "How long is the list?"]
 CHANGE_TOPIC = ["Thanks. Something else: {q}", "Ok. {q}", "New question: {q}", "Good. Next: {q}", "{q}"]
 
 
@@ -81,3 +87,29 @@ def multi_turn(ctx: Context) -> dict:
             results.append(value)
         messages += [user(question), analysis(text), final(answer)]
     return conversation(ctx, "multi_turn", messages)
+
+
+def list_follow_up(ctx: Context) -> dict:
+    """A list is sorted, then something is asked of the sorted list."""
+    messages = ordering.sort_numbers(ctx)["messages"]
+    values = messages[-1]["content"].split(", ")
+    numbered = ", ".join(f"{index}: {value}" for index, value in enumerate(values, 1))
+    kind = ctx.rng.randrange(4)
+    if kind == 0:
+        question, answer = ctx.pick(REVERSE), ", ".join(reversed(values))
+        text = "From the end." if ctx.low else f"The list is {', '.join(values)}. I start at its end."
+        if ctx.high:
+            text += f"\n{numbered}"
+    elif kind == 1:
+        index = ctx.rng.randrange(len(values[:5]))
+        question, answer = ctx.pick(ORDINAL).format(nth=ORDINALS[index]), values[index]
+        text = ", ".join(f"{i}: {value}" for i, value in enumerate(values[:index + 1], 1)) if ctx.low else f"The list with places: {numbered}"
+    elif kind == 2:
+        question, answer = ctx.pick(LAST), values[-1]
+        text = f"The end: {values[-1]}" if ctx.low else f"The list with places: {numbered}"
+    else:
+        question, answer = ctx.pick(HOW_MANY), str(len(values))
+        text = numbered if ctx.low else f"The list with places: {numbered}"
+    if ctx.high:
+        text += f"\nSo the answer is {answer}."
+    return conversation(ctx, "multi_turn", [*messages, user(question), analysis(text), final(answer)])
