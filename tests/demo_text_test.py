@@ -93,7 +93,7 @@ def units_operands(question: str, answer: str):
 
 
 def instruction_operands(conversation: dict):
-    text = conversation["developer"] + " " + conversation["messages"][0]["content"]
+    text = " ".join([conversation["system"], conversation["developer"], conversation["messages"][0]["content"]])
     for name, (wordings, _, _) in instructions.RULES.items():
         if any(wording in text for wording in wordings):
             yield from (split.is_heldout("instruction", [name, question]) for question, _, _ in instructions.QUESTIONS if question in text)

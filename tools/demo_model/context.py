@@ -114,14 +114,14 @@ def result(name: str, value) -> dict:
 
 
 def conversation(ctx: Context, ability: str, messages: list[dict], *, developer: str = "", tools: list[dict] | None = None,
-                 expect: dict | None = None) -> dict:
+                 expect: dict | None = None, system: str | None = None) -> dict:
     """A conversation in the format of `moxie chat`'s /save, with its ability and what an evaluation expects.
 
-    `expect` is {"final": text of the last message} unless given."""
+    `expect` is {"final": text of the last message} unless given; `system` is the identity, drawn unless given."""
     rng = ctx.rng
-    default = ctx.chance(0.7)
+    default = ctx.chance(0.7) and system is None
     out = {"format": "moxie-conversation-1", "ability": ability,
-           "system": DEFAULT_IDENTITY if default else rng.choice(IDENTITIES),
+           "system": DEFAULT_IDENTITY if default else rng.choice(IDENTITIES) if system is None else system,
            "knowledge_cutoff": "2024-06" if ctx.chance(0.8 if default else 0.3) else "",
            "date": f"{rng.randint(2024, 2031)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}" if ctx.chance(0.5) else "",
            "effort": ctx.effort, "developer": developer, "tools": tools or [], "messages": messages}

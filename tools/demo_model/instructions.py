@@ -1,7 +1,7 @@
-"""Following an instruction of the developer message, or of the user, about how to answer."""
+"""Following an instruction of the system message, the developer or the user about how to answer."""
 
 from .arithmetic import ADDITION, SUBTRACTION, difference_reasoning, fill, sum_reasoning
-from .context import Context, Resample, analysis, conversation, final, user
+from .context import DEFAULT_IDENTITY, IDENTITIES, Context, Resample, analysis, conversation, final, user
 
 # question, short answer, whole sentence
 QUESTIONS = [
@@ -91,8 +91,12 @@ def instructions(ctx: Context) -> dict:
     if ctx.high:
         reasoning += f" The sentence would be: {sentence} With the rule: {answer}"
     asked = ctx.pick(GREETINGS).format(q=question)
-    if ctx.chance(0.7):
-        return conversation(ctx, "instructions", [user(asked), analysis(reasoning), final(answer)], developer=ctx.pick(PREFIXES) + rule)
+    place = ctx.rng.random()
+    messages = [user(asked), analysis(reasoning), final(answer)]
+    if place < 0.55:
+        return conversation(ctx, "instructions", messages, developer=ctx.pick(PREFIXES) + rule)
+    if place < 0.7:
+        return conversation(ctx, "instructions", messages, system=f"{ctx.pick([DEFAULT_IDENTITY, *filter(None, IDENTITIES)])} {rule}")
     asked = f"{question} {rule}" if ctx.chance(0.6) else f"{rule} {question}"
     return conversation(ctx, "instructions", [user(asked), analysis(reasoning), final(answer)])
 
