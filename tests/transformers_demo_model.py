@@ -153,6 +153,12 @@ class Architecture(unittest.TestCase):
                 with torch.no_grad():
                     ids.append(model(torch.tensor([ids]))[0, -1].argmax().item())
             self.assertEqual(answer, ids[len(prompt):])
+        before = {name: weight.clone() for name, weight in model.state_dict().items()}
+        with model.quantised_once():
+            self.assertEqual(model.generate(prompts, 24, {7, 12, 33}), answers)
+            self.assertFalse(torch.equal(model.model.layers[0].mlp.experts.down_proj, before["model.layers.0.mlp.experts.down_proj"]))
+        for name, weight in model.state_dict().items():
+            self.assertTrue(torch.equal(weight, before[name]), name)
 
     def test_balance_is_the_load_balancing_loss_of_transformers(self):
         from transformers.models.gpt_oss.modeling_gpt_oss import load_balancing_loss_func

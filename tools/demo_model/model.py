@@ -7,6 +7,7 @@ All experts are computed for all tokens, and those not chosen are weighted with 
 products are faster than sorting tokens by expert, and their shapes never change.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -346,6 +347,24 @@ class GptOss(nn.Module):
         run, head = (self.layer_of_loss, self.head_of_loss) if compiled else (run_layer, self.head)
         x, balance = self.hidden(ids, positions, full & same, window & same, counted / counted.sum().clamp(min=1), run=run)
         return head(x, targets, mask), balance
+
+    @contextlib.contextmanager
+    def quantised_once(self):
+        """Within, the experts hold what quantising makes of them, and forward passes need not quantise: not for training."""
+        if self.rule is None or not bool(self.quantising):
+            yield
+            return
+        matrices = [matrix for layer in self.model.layers for matrix in (layer.mlp.experts.gate_up_proj, layer.mlp.experts.down_proj)]
+        kept, rule = [matrix.data for matrix in matrices], self.rule
+        try:
+            self.rule = None
+            for matrix in matrices:
+                matrix.data = mxfp4.round_trip(matrix.data, rule)
+            yield
+        finally:
+            self.rule = rule
+            for matrix, data in zip(matrices, kept):
+                matrix.data = data
 
     @torch.no_grad()
     def generate(self, prompts: list[list[int]], max_new_tokens: int, stop_ids: set[int]) -> list[list[int]]:

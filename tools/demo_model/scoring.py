@@ -92,7 +92,8 @@ def exact_match(model: GptOss, items: list[Item], start_id: int, stop_ids: set[i
     for first in range(0, len(by_length), batch):
         group = by_length[first : first + batch]
         longest = max(len(item.ids) - item.turn for item in group)
-        answers = model.generate([item.ids[: item.turn] for item in group], longest + longest // 4 + 16, stop_ids)
+        with model.quantised_once():
+            answers = model.generate([item.ids[: item.turn] for item in group], longest + longest // 4 + 16, stop_ids)
         for item, answer in zip(group, answers):
             score = scores[item.ability]
             score.total += 1
