@@ -192,6 +192,19 @@ std::optional<RoleWord> read_role(std::string_view word) {
   return std::nullopt;
 }
 
+// Names longer than this mean nothing, and would make a header that is too long when it is rendered
+// again.
+constexpr size_t kMaxNameBytes = 256;
+
+// Whole characters of UTF-8 text; false if all of it fits.
+bool shorten(std::string& name) {
+  if (name.size() <= kMaxNameBytes) return false;
+  size_t end = kMaxNameBytes;
+  while (end > 0 && (static_cast<unsigned char>(name[end]) & 0xc0) == 0x80) --end;
+  name.resize(end);
+  return true;
+}
+
 class HeaderReader {
  public:
   HeaderReader(const std::vector<HeaderPiece>& pieces, const HeaderContext& context)
@@ -201,6 +214,9 @@ class HeaderReader {
     out_.message.channel = choose_channel(words_.channels, out_.recoveries);
     read_author();
     read_recipient_and_type();
+    for (std::string* name :
+         {&out_.message.name, &out_.message.recipient, &out_.message.content_type})
+      if (shorten(*name)) mend(Recovery::kExtraHeaderText);
     return std::move(out_);
   }
 
@@ -361,9 +377,11 @@ ParsedHeader parse_headless(const std::vector<HeaderPiece>& pieces, const Header
   const std::string_view word = first_word(text);
   const std::optional<RoleWord> role = read_role(word);
   const bool is_explicit = context.start == HeaderStart::kExplicit;
-  if (role && role->role != Role::kTool && (is_explicit || role->role == Role::kAssistant)) {
+  if (role && role->role != Role::kTool && role->name.size() <= kMaxNameBytes &&
+      (is_explicit || role->role == Role::kAssistant)) {
     out.message.role = role->role;
     out.message.name = decode_utf8(role->name, out.recoveries);
+    shorten(out.message.name);
     text = without_leading_blanks(text.substr(word.size()));
   } else if (is_explicit) {
     out.recoveries.push_back(Recovery::kUnknownRole);

@@ -122,6 +122,28 @@ TEST(HarmonyParser, ANameThatIsNoUtf8IsMendedWithoutAMessageTokenToo) {
 }
 
 // The library's vectors, with 0xf0 0x9f for its token 9552.
+// What is rendered again must not become a header that is too long.
+TEST(HarmonyParser, LongNamesAreCutOrContent) {
+  const HarmonyRenderer renderer(vocabulary());
+  for (const size_t length : {256, 257, 1000, 1014, 1015, 1100, 5000}) {
+    const std::string name(length, 'n');
+    for (const std::string& text :
+         {"<|start|>assistant:" + name + "<|message|>yes<|end|>",
+          "<|start|>assistant:" + name + " and more<|end|>",
+          "<|start|>assistant to=functions." + name + "<|channel|><|message|>yes<|end|>",
+          "<|start|>assistant<|channel|>commentary to=functions.get <|constrain|>" + name +
+              "<|message|>yes<|end|>"}) {
+      const Parsed parsed = parse(text);
+      ASSERT_FALSE(parsed.messages.empty()) << text;
+      for (const Message& message : parsed.messages)
+        for (const std::string* part : {&message.name, &message.recipient, &message.content_type})
+          EXPECT_LE(part->size(), 256u) << text;
+      const Parsed again = parse_all(vocabulary(), renderer.conversation(parsed.messages), {});
+      EXPECT_EQ(again.messages, parsed.messages) << text;
+    }
+  }
+}
+
 TEST(HarmonyParser, BytesThatAreNoCharactersBecomeOneReplacementForEachPiece) {
   const auto content = [](std::string_view text, int64_t mended) {
     const Parsed parsed = parse("<|message|>" + std::string(text) + "<|end|>");
