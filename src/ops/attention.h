@@ -34,7 +34,7 @@ struct SequenceRows {
 // float32.
 //
 //   qkv       [rows, (num_q_heads + 2 * num_kv_heads) * head_dim]
-//             heads of q, then of k, then of v
+//             heads of q, then of k, then of v; without heads of q, or of k and v, the others only
 //   cos, sin  [rows, head_dim / 2]  float32, with YaRN's concentration factor
 struct RopeArgs {
   Rows qkv;
