@@ -97,6 +97,13 @@ def instruction_operands(conversation: dict):
     for name, (wordings, _, _) in instructions.RULES.items():
         if any(wording in text for wording in wordings):
             yield from (split.is_heldout("instruction", [name, question]) for question, _, _ in instructions.QUESTIONS if question in text)
+    thought = conversation["messages"][1]["content"]
+    for name, (_, _, how) in instructions.RULES.items():
+        found = re.match(rf"The words are: (.*)\. They have to be written {how}\.|([A-Za-z ]+), {how}\.$", thought)
+        if found and name in instructions.REWRITTEN and re.search(r"(this|me|words|write): ", text):
+            phrase = found[1] or found[2]
+            yield split.is_heldout("rewriting", [name, phrase])
+            yield from (split.is_heldout_word(word) for word in phrase.lower().split())
 
 
 def story_operands(plan: str):
@@ -200,8 +207,8 @@ class Conversations(unittest.TestCase):
     def test_words_that_other_tasks_use_are_common(self) -> None:
         rng = random.Random(2)
         used: set[str] = set()
-        for generator in WEIGHTS.keys() - {letters.count_letters, letters.spelling, ordering.sort_words, made_up_tools.made_up_tools}:
-            for _ in range(200):
+        for generator in WEIGHTS.keys() - {letters.count_letters, letters.spelling, ordering.sort_words, instructions.rewriting, made_up_tools.made_up_tools}:
+            for _ in range(300):
                 for message in whole_messages(draw(generator, rng, "train")):
                     used.update(re.findall("(?<![A-Za-z_])[a-z]{3,11}(?![A-Za-z_])", message["content"]))
         used = {word for word in used if not re.fullmatch("(ba|lo|ki|ra|ne|su|to|mi)+", word)}  # made-up translations

@@ -7,10 +7,10 @@ from .context import EFFORTS, Context, Resample
 
 # generator -> its share of the training conversations
 WEIGHTS = {
-    arithmetic.addition: 10, arithmetic.subtraction: 10, arithmetic.multiplication: 12, arithmetic.compare: 5, ordering.sort_numbers: 8,
-    ordering.sort_words: 7, letters.count_letters: 9, letters.spelling: 5, calendar_units.calendar: 6, calendar_units.units: 5, about_moxie.about_moxie: 5,
-    instructions.instructions: 7, instructions.plain_talk: 2, stories.stories: 3, multi_turn.multi_turn: 8, multi_turn.list_follow_up: 2, tools_use.tools: 8, tools_use.tool_results: 5,
-    tools_use.second_call: 2, tools_use.declining: 4, tools_use.no_tool_needed: 2, made_up_tools.made_up_tools: 5,
+    arithmetic.addition: 7, arithmetic.subtraction: 9, arithmetic.multiplication: 9, arithmetic.compare: 6, ordering.sort_numbers: 9,
+    ordering.sort_words: 12, letters.count_letters: 13, letters.spelling: 14, calendar_units.calendar: 8, calendar_units.units: 6, about_moxie.about_moxie: 5,
+    instructions.instructions: 12, instructions.rewriting: 6, instructions.plain_talk: 4, stories.stories: 4, multi_turn.multi_turn: 8, multi_turn.list_follow_up: 2,
+    tools_use.tools: 9, tools_use.tool_results: 5, tools_use.second_call: 2, tools_use.declining: 5, tools_use.no_tool_needed: 3, made_up_tools.made_up_tools: 6,
 }
 
 # Closed lists, all of which is trained on.
@@ -31,7 +31,7 @@ SCORED = {
     "tools": [(tools_use.tools, {}), (tools_use.tools, {}), (tools_use.second_call, {}), (made_up_tools.made_up_tools, {})],
     "tool_results": [(tools_use.tool_results, {})],
     "declining": [(tools_use.declining, {}), (tools_use.declining, {}), (tools_use.no_tool_needed, {})],
-    "instructions": [(instructions.instructions, {})],
+    "instructions": [(instructions.instructions, {}), (instructions.instructions, {}), (instructions.instructions, {}), (instructions.rewriting, {})],
     "multi_turn": [(multi_turn.multi_turn, {}), (multi_turn.multi_turn, {}), (multi_turn.multi_turn, {}), (multi_turn.list_follow_up, {})],
     "about_moxie": [(about_moxie.about_moxie, {})],
     "stories": [(stories.stories, {})],

@@ -2,6 +2,7 @@
 
 from .arithmetic import ADDITION, SUBTRACTION, difference_reasoning, fill, sum_reasoning
 from .context import DEFAULT_IDENTITY, IDENTITIES, Context, Resample, analysis, conversation, final, user
+from .words import ALL_WORDS
 
 # question, short answer, whole sentence
 QUESTIONS = [
@@ -33,6 +34,39 @@ QUESTIONS = [
     ("Where do birds lay eggs?", "in a nest", "Birds lay eggs in a nest."), ("What tells the time?", "a clock", "A clock tells the time."),
     ("What shows north?", "a compass", "A compass shows north."), ("What is bread made of?", "flour", "Bread is made of flour."),
     ("What is a window made of?", "glass", "A window is made of glass."), ("What is a sweater made of?", "wool", "A sweater is made of wool."),
+    ("What color is a lemon?", "yellow", "A lemon is yellow."), ("What color is blood?", "red", "Blood is red."), ("What color is an emerald?", "green", "An emerald is green."),
+    ("What color do red and yellow make?", "orange", "Red and yellow make orange."), ("What color do blue and yellow make?", "green", "Blue and yellow make green."),
+    ("How many legs does an insect have?", "6", "An insect has 6 legs."), ("How many arms does an octopus have?", "8", "An octopus has 8 arms."),
+    ("How many sides does a hexagon have?", "6", "A hexagon has 6 sides."), ("How many minutes does an hour have?", "60", "An hour has 60 minutes."),
+    ("How many seconds does a minute have?", "60", "A minute has 60 seconds."), ("How many letters does the alphabet have?", "26", "The alphabet has 26 letters."),
+    ("How many continents are there?", "7", "There are 7 continents."), ("How many planets does the Sun have?", "8", "The Sun has 8 planets."),
+    ("How many strings does a violin have?", "4", "A violin has 4 strings."), ("How many players does a football team have?", "11", "A football team has 11 players."),
+    ("Which animal is the largest?", "the blue whale", "The blue whale is the largest animal."), ("Which animal is the tallest?", "the giraffe", "The giraffe is the tallest animal."),
+    ("Which animal is the fastest on land?", "the cheetah", "The cheetah is the fastest animal on land."), ("Which animal carries its house?", "a snail", "A snail carries its house."),
+    ("Which bird cannot fly but swims?", "the penguin", "The penguin cannot fly but swims."), ("Which animal lives in a shell in the sea?", "a mussel", "A mussel lives in a shell in the sea."),
+    ("What is the capital of England?", "London", "The capital of England is London."), ("What is the capital of Russia?", "Moscow", "The capital of Russia is Moscow."),
+    ("What is the capital of China?", "Beijing", "The capital of China is Beijing."), ("What is the capital of India?", "New Delhi", "The capital of India is New Delhi."),
+    ("What is the capital of Canada?", "Ottawa", "The capital of Canada is Ottawa."), ("What is the capital of Sweden?", "Stockholm", "The capital of Sweden is Stockholm."),
+    ("What is the capital of Poland?", "Warsaw", "The capital of Poland is Warsaw."), ("What is the capital of Belgium?", "Brussels", "The capital of Belgium is Brussels."),
+    ("What is the capital of Denmark?", "Copenhagen", "The capital of Denmark is Copenhagen."), ("What is the capital of Ireland?", "Dublin", "The capital of Ireland is Dublin."),
+    ("What is the capital of Finland?", "Helsinki", "The capital of Finland is Helsinki."), ("What is the capital of Hungary?", "Budapest", "The capital of Hungary is Budapest."),
+    ("What is the opposite of old?", "young", "The opposite of old is young."), ("What is the opposite of full?", "empty", "The opposite of full is empty."),
+    ("What is the opposite of light?", "dark", "The opposite of light is dark."), ("What is the opposite of left?", "right", "The opposite of left is right."),
+    ("What is the opposite of early?", "late", "The opposite of early is late."), ("What is the opposite of loud?", "quiet", "The opposite of loud is quiet."),
+    ("What is the opposite of wet?", "dry", "The opposite of wet is dry."), ("What is the opposite of strong?", "weak", "The opposite of strong is weak."),
+    ("Which season is the warmest?", "summer", "Summer is the warmest season."), ("Which ocean lies between Europe and America?", "the Atlantic", "The Atlantic lies between Europe and America."),
+    ("Which river flows through Egypt?", "the Nile", "The Nile flows through Egypt."), ("Which mountain is the highest?", "Mount Everest", "Mount Everest is the highest mountain."),
+    ("Which gas do we breathe to live?", "oxygen", "We breathe oxygen to live."), ("Which metal is a magnet made of?", "iron", "A magnet is made of iron."),
+    ("Which month is the first of the year?", "January", "January is the first month of the year."), ("Which day comes after Sunday?", "Monday", "Monday comes after Sunday."),
+    ("What do spiders spin?", "webs", "Spiders spin webs."), ("What do caterpillars turn into?", "butterflies", "Caterpillars turn into butterflies."),
+    ("What do we call a baby dog?", "a puppy", "We call a baby dog a puppy."), ("What do we call a baby cat?", "a kitten", "We call a baby cat a kitten."),
+    ("What grows on an oak?", "acorns", "Acorns grow on an oak."), ("What is paper made of?", "wood", "Paper is made of wood."),
+    ("What is a candle made of?", "wax", "A candle is made of wax."), ("What is wine made of?", "grapes", "Wine is made of grapes."),
+    ("What measures temperature?", "a thermometer", "A thermometer measures temperature."), ("What keeps off the rain?", "an umbrella", "An umbrella keeps off the rain."),
+    ("What shines at night?", "the Moon", "The Moon shines at night."), ("Who puts out fires?", "firefighters", "Firefighters put out fires."),
+    ("Who bakes bread?", "a baker", "A baker bakes bread."), ("Who teaches at a school?", "a teacher", "A teacher teaches at a school."),
+    ("Who flies a plane?", "a pilot", "A pilot flies a plane."), ("Where do bees live?", "in a hive", "Bees live in a hive."),
+    ("Where do actors play?", "on a stage", "Actors play on a stage."), ("Where does a ship anchor?", "in a harbor", "A ship anchors in a harbor."),
 ]
 
 UPPER = ["Answer in upper case.", "Write everything in capital letters.", "Use only capital letters.", "Always answer in UPPER CASE.", "Your answers must be in all caps.",
@@ -122,6 +156,37 @@ def _number_only(ctx: Context) -> dict:
     if question[-1].isalnum():
         question += "."
     return conversation(ctx, "instructions", [user(f"{question} {rule}"), analysis(reasoning), final(answer)])
+
+
+COPY = ["Write this: {phrase}.", "Repeat after me: {phrase}.", "Say this: {phrase}.", "Copy these words: {phrase}.", "Please write: {phrase}."]
+# name of the rule -> what the words become; the rules that need no sentence.
+REWRITTEN = {
+    "upper": str.upper, "lower": str.lower, "quoted": lambda phrase: f'"{phrase}"', "stars": lambda phrase: f"*{phrase}*", "dash": lambda phrase: f"- {phrase}",
+    "twice": lambda phrase: f"{first_upper(phrase)}. {first_upper(phrase)}.", "exclaim": lambda phrase: f"{first_upper(phrase)}!",
+    "json": lambda phrase: '{"answer": "' + phrase + '"}',
+}
+
+
+def rewriting(ctx: Context) -> dict:
+    """Any words, written as a rule asks: so that a rule works on words it was never shown with."""
+    name = ctx.pick(["upper", "upper", "lower", *REWRITTEN])
+    words = [ctx.pick(ALL_WORDS) for _ in range(ctx.rng.randint(1, 4))]
+    for word in words:
+        ctx.step_word(word)  # other pieces of a word, as upper case has them, tell of its letters
+    phrase = " ".join(words)
+    if name == "lower":
+        phrase = phrase.upper() if ctx.chance(0.5) else phrase.title()
+    ctx.ask("rewriting", name, phrase)
+    answer = REWRITTEN[name](phrase)
+    wordings, _, thought = RULES[name]
+    reasoning = f"{phrase}, {thought}." if ctx.low else f"The words are: {phrase}. They have to be written {thought}."
+    if ctx.high:
+        reasoning += f" With the rule: {answer}"
+    question, rule = ctx.pick(COPY).format(phrase=phrase), ctx.pick(wordings)
+    if ctx.chance(0.5):
+        return conversation(ctx, "instructions", [user(question), analysis(reasoning), final(answer)], developer=ctx.pick(PREFIXES) + rule)
+    question = f"{question} {rule}" if ctx.chance(0.6) else f"{rule} {question}"
+    return conversation(ctx, "instructions", [user(question), analysis(reasoning), final(answer)])
 
 
 GREETING_TURNS = [("Hello!", "Hello! How can I help you?"), ("Hi", "Hello! How can I help you?"), ("Hi there!", "Hello! How can I help you?"),

@@ -1,9 +1,7 @@
 """Spelling words, and counting letters by spelling the word with a number at each letter."""
 
 from .context import Context, analysis, conversation, final, user
-from .words import COMMON, WORDS
-
-ALL_WORDS = sorted(COMMON.union(WORDS))
+from .words import ALL_WORDS, WORDS
 
 ONSETS = "b c d f g h j k l m n p r s t v w z bl br ch cl cr dr fl fr gl gr pl pr sc sh sk sl sm sn sp st str sw th tr".split()
 VOWELS = "a e i o u a e i o u ai ea ee oo ou".split()

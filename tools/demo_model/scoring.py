@@ -85,8 +85,9 @@ def heldout_loss(model: GptOss, items: list[Item], row_length: int, num_rows: in
     return total / max(weight, 1.0)
 
 
-def exact_match(model: GptOss, items: list[Item], start_id: int, stop_ids: set[int], batch: int = 256) -> dict[str, Score]:
-    """Scores by ability, in the order of the names."""
+def exact_match(model: GptOss, items: list[Item], start_id: int, stop_ids: set[int], batch: int = 256,
+                wrong: list[tuple[Item, list[int]]] | None = None) -> dict[str, Score]:
+    """Scores by ability, in the order of the names. To `wrong` go the items that were not right, and what was answered."""
     scores: dict[str, Score] = {ability: Score() for ability in sorted({item.ability for item in items})}
     by_length = sorted(items, key=lambda item: (len(item.ids), item.ids))
     for first in range(0, len(by_length), batch):
@@ -97,7 +98,10 @@ def exact_match(model: GptOss, items: list[Item], start_id: int, stop_ids: set[i
         for item, answer in zip(group, answers):
             score = scores[item.ability]
             score.total += 1
-            score.right += last_message(answer, start_id) == last_message(item.ids[item.turn :], start_id)
+            right = last_message(answer, start_id) == last_message(item.ids[item.turn :], start_id)
+            score.right += right
+            if not right and wrong is not None:
+                wrong.append((item, answer))
     return scores
 
 

@@ -1,7 +1,7 @@
 """Trains the demo model: python3 -m tools.demo_model.train --data FOLDER --out FOLDER [options]; README.md explains.
 
 FOLDER holds shards of make_shards.py. Into --out go log.jsonl (a line for each step and each evaluation), loss.png,
-scores.txt and the checkpoint. With the same arguments, data, machine and versions a run repeats itself.
+scores.txt, wrong.jsonl (what was answered wrongly) and the checkpoint. With the same arguments, data, machine and versions a run repeats itself.
 """
 
 import time
@@ -130,6 +130,14 @@ class Log:
         plot.chart(self.folder / "loss.png", "loss in nats by step", {"training": means, "held-out": heldout})
 
 
+def write_wrong(path: pathlib.Path, tokenizer: Tokenizer, wrong: list[tuple[scoring.Item, list[int]]]) -> None:
+    """What was answered wrongly, as text: to see what a model has not learned yet."""
+    with path.open("w", encoding="utf-8") as file:
+        for item, answer in sorted(wrong, key=lambda pair: pair[0].ability):
+            texts = {"prompt": item.ids[: item.turn], "expected": item.ids[item.turn :], "answered": answer}
+            file.write(json.dumps({"ability": item.ability, **{name: tokenizer.decode(ids) for name, ids in texts.items()}}) + "\n")
+
+
 def main(argv: list[str] | None = None) -> int:
     arguments = parse(argv)
     torch.manual_seed(arguments.seed)
@@ -244,8 +252,10 @@ def main(argv: list[str] | None = None) -> int:
             if rule is None and quantising:
                 continue
             model.quantising.fill_(quantising)
-            scores = scoring.exact_match(model, items, special["<|start|>"], {special["<|return|>"], special["<|call|>"]})
+            wrong: list[tuple[scoring.Item, list[int]]] = []
+            scores = scoring.exact_match(model, items, special["<|start|>"], {special["<|return|>"], special["<|call|>"]}, wrong=wrong)
             columns[name] = scores
+            write_wrong(arguments.out / "wrong.jsonl", Tokenizer.load(arguments.tokenizer), wrong)
             log.write([{"step": step, "quantised": quantising, "exact_match": {a: [s.right, s.total] for a, s in scores.items()}}])
         text = f"step {step} of {arguments.steps}, exact match (95 % interval)\n{scoring.table(columns)}\n"
         (arguments.out / "scores.txt").write_text(text)
