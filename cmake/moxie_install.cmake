@@ -11,6 +11,8 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/moxieConfigVersion.cmake 
 install(FILES ${PROJECT_BINARY_DIR}/moxieConfig.cmake ${PROJECT_BINARY_DIR}/moxieConfigVersion.cmake
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/moxie)
 install(FILES README.md CHANGELOG.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+# Where apps/moxie/demo_model.cc looks for it.
+install(DIRECTORY models/demo DESTINATION ${CMAKE_INSTALL_DATADIR}/moxie/models OPTIONAL)
 
 # The program writes its own completion scripts.
 if(NOT CMAKE_CROSSCOMPILING)

@@ -372,7 +372,8 @@ void add_bench(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand(
       "bench", "Measure prefill and decode, and what the machine could do at best");
-  CLI::Option* model = command->add_option("MODEL", options->model, "Folder or id of the model");
+  CLI::Option* model =
+      command->add_option("MODEL", options->model, "Folder or id of the model; demo: moxie's own");
   CLI::Option* like =
       command->add_option("--like", options->like, "Random weights in these shapes, without a file")
           ->check(CLI::IsMember({"20b", "120b", "tiny"}))
@@ -419,8 +420,9 @@ void add_bench(CLI::App& app) {
       "  moxie bench ./gpt-oss-20b --prefill 128,512,2048 --decode 64 --context 0,4096\n"
       "  moxie bench --like 20b --layers 6 --batch 1,2,4,8 --prefill 0 --json - > result.json");
   command->callback([options] {
-    if (options->model.empty() && options->like.empty() && !default_model())
-      throw UsageError("moxie bench needs a MODEL, or --like 20b, 120b or tiny");
+    if (options->model.empty() && options->like.empty())
+      throw UsageError(
+          "moxie bench needs a MODEL (demo is moxie's own), or --like 20b, 120b or tiny");
     std::erase(options->prefill, 0);
     Bench(*options).run();
   });

@@ -23,6 +23,7 @@ namespace {
 
 struct Options {
   std::string model, load;
+  bool echo = false;
   AnswerOptions answer;
 };
 
@@ -75,7 +76,7 @@ class Chat {
   // Reads and obeys one line; false at the end.
   bool step() {
     std::string line;
-    switch (editor_.read(prompt(), line)) {
+    switch (read(prompt(), line)) {
       case LineEditor::Outcome::kEnd:
         if (editor_.is_terminal()) print("\n");
         return false;
@@ -105,6 +106,14 @@ class Chat {
     return true;
   }
 
+  // With --echo a line of a pipe is shown as if it had been typed.
+  LineEditor::Outcome read(const std::string& shown, std::string& line) {
+    const LineEditor::Outcome outcome = editor_.read(shown, line);
+    if (options_.echo && outcome == LineEditor::Outcome::kLine && !stdin_is_terminal())
+      print(concat(shown, stdout_is_terminal() ? harmless(line) : line, "\n"));
+    return outcome;
+  }
+
   std::string prompt() const {
     const Message* call = conversation_.pending_call();
     if (call == nullptr) return ">>> ";
@@ -122,7 +131,7 @@ class Chat {
         return true;
       }
       std::string line;
-      const LineEditor::Outcome outcome = editor_.read("... ", line);
+      const LineEditor::Outcome outcome = read("... ", line);
       if (outcome == LineEditor::Outcome::kInterrupted) return false;
       MOXIE_CHECK(outcome != LineEditor::Outcome::kEnd, kInvalidArgument,
                   "the text that \"\"\" began has no end: a closing \"\"\" is missing");
@@ -238,8 +247,11 @@ class Chat {
 void add_chat(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("chat", "Talk with a model");
-  command->add_option("MODEL", options->model, "Folder or id of the model");
+  command->add_option("MODEL", options->model,
+                      "Folder or id of the model; without it, moxie's own demo model");
   command->add_option("--load", options->load, "Continue a conversation that /save has written");
+  command->add_flag("--echo", options->echo,
+                    "Show the lines of a pipe as if they had been typed, behind their prompts");
   add_answer_options(*command, options->answer);
   command->footer(
       std::string("In the chat:\n") + kCommands + setting_help() +
@@ -250,6 +262,7 @@ void add_chat(CLI::App& app) {
       "answers go to standard output; the first error ends the program.\n"
       "\n"
       "Examples:\n"
+      "  moxie chat\n"
       "  moxie chat openai/gpt-oss-20b\n"
       "  moxie chat ./gpt-oss-20b --effort high --tools weather.json\n"
       "  printf 'My name is Ada.\\nWhat is my name?\\n' | moxie chat ./gpt-oss-20b");

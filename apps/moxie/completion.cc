@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "commands.h"
+#include "demo_model.h"
 #include "terminal.h"
 
 namespace moxie::cli {
@@ -23,6 +24,7 @@ struct CommandInfo {
   std::string name, help;
   std::vector<OptionInfo> options;
   std::vector<std::string> choices;  // of the positional argument, when known
+  bool takes_model = false;          // a positional MODEL, for which "demo" is a name
 };
 
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
@@ -50,6 +52,7 @@ CommandInfo describe(const CLI::App& app) {
   for (const CLI::Option* option : app.get_options()) {
     if (option->get_positional()) {
       if (info.choices.empty()) info.choices = choices_of(*option);
+      if (option->get_name() == "MODEL") info.takes_model = true;
       continue;
     }
     OptionInfo entry;
@@ -100,7 +103,9 @@ std::string bash_script(const CommandInfo& root, const std::vector<CommandInfo>&
     }
     text += concat("      esac\n      if [[ $cur == -* ]]; then COMPREPLY=($(compgen -W \"",
                    join(words, " "), "\" -- \"$cur\"))\n      else COMPREPLY=($(compgen ",
-                   command.choices.empty() ? "-f" : "-W \"" + join(command.choices, " ") + "\"",
+                   command.takes_model       ? concat("-f -W ", kDemoName)
+                   : command.choices.empty() ? "-f"
+                                             : "-W \"" + join(command.choices, " ") + "\"",
                    " -- \"$cur\")); fi ;;\n");
   }
   return text + "  esac\n}\ncomplete -o filenames -F _moxie moxie\n";
@@ -137,6 +142,7 @@ std::string zsh_script(const CommandInfo& root, const std::vector<CommandInfo>& 
   std::string text =
       "#compdef moxie\n"
       "# zsh completion of moxie; load it with: source <(moxie completion zsh)\n"
+      "_moxie_model() { compadd demo; _files }\n"
       "_moxie() {\n"
       "  local -a commands=(\n";
   for (const CommandInfo& command : commands)
@@ -153,10 +159,12 @@ std::string zsh_script(const CommandInfo& root, const std::vector<CommandInfo>& 
       "  shift words; (( CURRENT-- ))\n"
       "  case $command in\n");
   for (const CommandInfo& command : commands) {
-    text += concat(
-        "    ", command.name, ")\n      _arguments", options(command), " \\\n        '*:",
-        command.choices.empty() ? "file:_files" : "word:(" + join(command.choices, " ") + ")",
-        "' ;;\n");
+    text +=
+        concat("    ", command.name, ")\n      _arguments", options(command), " \\\n        '*:",
+               command.takes_model       ? "model:_moxie_model"
+               : command.choices.empty() ? "file:_files"
+                                         : "word:(" + join(command.choices, " ") + ")",
+               "' ;;\n");
   }
   return text +
          "  esac\n}\n"
@@ -185,6 +193,9 @@ std::string fish_script(const CommandInfo& root, const std::vector<CommandInfo>&
   for (const CommandInfo& command : commands) {
     const std::string condition = concat("__fish_seen_subcommand_from ", command.name);
     add_options(command, condition, text);
+    if (command.takes_model)
+      text += concat("complete -c moxie -n '", condition, "' -a ", kDemoName,
+                     " -d 'the model that comes with moxie'\n");
     if (!command.choices.empty())
       text += concat("complete -c moxie -f -n '", condition, "' -a '", join(command.choices, " "),
                      "'\n");

@@ -7,6 +7,7 @@
 #include "checkpoint/checkpoint.h"
 #include "commands.h"
 #include "folder_job.h"
+#include "model_options.h"
 
 namespace moxie::cli {
 namespace {
@@ -44,7 +45,7 @@ void add_convert(CLI::App& app) {
   command->callback([options] {
     const std::optional<TargetLayout> layout = parse_layout(options->layout);
     if (!layout) throw UsageError(concat("--layout: there is no layout '", options->layout, "'"));
-    const std::filesystem::path in = resolve_model(options->in);
+    const std::filesystem::path in = find_model(options->in, "convert");
     run_folder_job("converting", options->out, options->job,
                    [&](const Progress& progress, const WriteOptions& write) {
                      return convert_checkpoint(in, options->out, *layout, progress, write);

@@ -21,6 +21,7 @@
 #include "commands.h"
 #include "cpu/isa.h"
 #include "cpu/limits.h"
+#include "demo_model.h"
 #include "model_options.h"
 #include "moxie/version.h"
 #include "terminal.h"
@@ -72,6 +73,12 @@ Memory read_memory() {
   return memory;
 }
 
+std::string describe_folder(const std::filesystem::path& path) {
+  const GptOssConfig config = read_config(path);
+  return concat("gpt-oss, ", config.num_layers, " layers, ", config.num_experts, " experts, ",
+                format_bytes(TensorFolder(path).total_bytes()));
+}
+
 struct CachedModel {
   std::string name, state;
 };
@@ -89,10 +96,7 @@ std::vector<CachedModel> cached_models(const std::filesystem::path& hub) {
     if (dashes == std::string::npos) continue;
     CachedModel model{folder.substr(0, dashes) + "/" + folder.substr(dashes + 2), {}};
     try {
-      const std::filesystem::path path = resolve_model(model.name);
-      const GptOssConfig config = read_config(path);
-      model.state = concat("gpt-oss, ", config.num_layers, " layers, ", config.num_experts,
-                           " experts, ", format_bytes(TensorFolder(path).total_bytes()));
+      model.state = describe_folder(resolve_model(model.name));
     } catch (const Error& error) {
       model.state = error.what();
     }
@@ -103,6 +107,16 @@ std::vector<CachedModel> cached_models(const std::filesystem::path& hub) {
   return models;
 }
 
+std::string describe_demo() {
+  const DemoModel demo = find_demo_model();
+  if (!demo.folder) return "not found in " + list_places(demo);
+  try {
+    return concat(demo.folder->string(), ": ", describe_folder(*demo.folder));
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
 struct Report {
   std::string system;
   cpu::CpuDescription cpu;
@@ -111,6 +125,7 @@ struct Report {
   std::vector<BackendReport> backends;
   std::string isa;  // or why there is none
   double read_bytes_per_second = 0, flops_per_second = 0;
+  std::string demo;  // where the demo model is and what; or where it is not
   std::string hub;
   std::vector<CachedModel> models;
 };
@@ -135,6 +150,7 @@ Report examine(const Options& options) {
     report.read_bytes_per_second = cpu::measure_read_bandwidth(pool);
     report.flops_per_second = cpu::measure_peak_flops(pool, cpu::chosen_isa());
   }
+  report.demo = describe_demo();
   if (const auto hub = env::hugging_face_hub()) {
     report.hub = hub->string();
     report.models = cached_models(*hub);
@@ -170,6 +186,7 @@ void print_text(const Report& r, bool measured) {
     print(concat("  ", std::string(mark) + std::string(5 - std::string(mark).size(), ' '), name,
                  " ", backend.reason, "\n"));
   }
+  print(concat("demo      ", r.demo, "\n"));
   print(concat("models    in ", r.hub.empty() ? "(no home folder)" : r.hub, "\n"));
   for (const CachedModel& model : r.models)
     print(concat("  ", model.name, ": ", model.state, "\n"));
@@ -209,7 +226,8 @@ void print_json(const Report& r, bool measured) {
                    ", \"chosen\": ", backend.chosen ? "true" : "false",
                    ", \"reason\": ", json::quote(backend.reason), "}");
   }
-  text += concat("\n  ],\n  \"hugging_face_hub\": ", json::quote(r.hub), ",\n  \"models\": [");
+  text += concat("\n  ],\n  \"demo_model\": ", json::quote(r.demo),
+                 ",\n  \"hugging_face_hub\": ", json::quote(r.hub), ",\n  \"models\": [");
   for (size_t i = 0; i < r.models.size(); ++i)
     text += concat(i == 0 ? "\n" : ",\n", "    {\"name\": ", json::quote(r.models[i].name),
                    ", \"state\": ", json::quote(r.models[i].state), "}");

@@ -252,7 +252,8 @@ void add_eval(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand(
       "eval", "Measure how often a model's answers are right, on sets of questions");
-  command->add_option("MODEL", options->model, "Folder or id of the model")->required();
+  command->add_option("MODEL", options->model, "Folder or id of the model; demo: moxie's own")
+      ->required();
   command
       ->add_option("SET", options->sets,
                    "Evaluation sets: .jsonl files, folders of them, or - for standard input")

@@ -8,6 +8,7 @@
 #include "inspection_text.h"
 #include "interrupt.h"
 #include "model/value_check.h"
+#include "model_options.h"
 #include "terminal.h"
 
 namespace moxie::cli {
@@ -21,7 +22,7 @@ struct InspectOptions {
 };
 
 void inspect(const InspectOptions& options) {
-  const std::filesystem::path path = resolve_model(options.model);
+  const std::filesystem::path path = find_model(options.model, "inspect");
   const TensorFolder folder(path);
   InterruptScope scope;
   Inspection found;
@@ -74,7 +75,7 @@ void add_inspect(CLI::App& app) {
   auto options = std::make_shared<InspectOptions>();
   CLI::App* command = app.add_subcommand(
       "inspect", "Show what a model folder holds and takes, and check every value in it");
-  command->add_option("MODEL", options->model, "Model folder, or an id such as openai/gpt-oss-20b")
+  command->add_option("MODEL", options->model, "Folder or id of the model; demo: moxie's own")
       ->required();
   command->add_flag("--check", options->check,
                     "Read every tensor: NaN and infinity, scales that are NaN or overflow,\n"

@@ -99,7 +99,8 @@ void add_logits(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command =
       app.add_subcommand("logits", "Write the logits of given token ids to a safetensors file");
-  command->add_option("MODEL", options->model, "Folder or id of the model")->required();
+  command->add_option("MODEL", options->model, "Folder or id of the model; demo: moxie's own")
+      ->required();
   command
       ->add_option("--tokens", options->tokens,
                    "Ids separated by commas; @FILE reads them from a file, - from standard input")

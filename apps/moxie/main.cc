@@ -24,11 +24,14 @@ constexpr char kDescription[] =
     "moxie runs OpenAI's gpt-oss models (mixture of experts in MXFP4) on this machine.";
 
 constexpr char kFooter[] =
-    "MODEL is a folder with config.json and *.safetensors, or an id such as openai/gpt-oss-20b "
-    "that\n"
-    "is in the Hugging Face cache. `moxie COMMAND --help` explains a command, with examples.\n"
+    "MODEL is a folder with config.json and *.safetensors, an id such as openai/gpt-oss-20b that "
+    "is in\n"
+    "the Hugging Face cache, or demo: the small model that comes with moxie, which `run` and "
+    "`chat` use\n"
+    "when none is named. `moxie COMMAND --help` explains a command, with examples.\n"
     "\n"
     "Examples:\n"
+    "  moxie run \"What is 347 + 58?\"\n"
     "  moxie chat openai/gpt-oss-20b\n"
     "  moxie run ./gpt-oss-20b \"Why is the sky blue?\"\n"
     "  moxie doctor\n"

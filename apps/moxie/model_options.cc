@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "checkpoint/checkpoint.h"
 #include "commands.h"
+#include "demo_model.h"
 
 namespace moxie::cli {
 
@@ -43,11 +44,9 @@ BackendOptions backend_options(const ModelOptions& options) {
   return result;
 }
 
-std::optional<std::string> default_model() { return std::nullopt; }
-
 bool looks_like_model(const std::string& word) {
   std::error_code ignored;
-  if (std::filesystem::is_directory(word, ignored)) return true;
+  if (word == kDemoName || std::filesystem::is_directory(word, ignored)) return true;
   if (word.empty() || word.find_first_of(" \t\n") != std::string::npos) return false;
   if (word.rfind("/", 0) == 0 || word.rfind("./", 0) == 0 || word.rfind("../", 0) == 0) return true;
   const size_t slash = word.find('/');
@@ -58,12 +57,17 @@ bool looks_like_model(const std::string& word) {
 }
 
 std::filesystem::path find_model(const std::string& typed, const char* command) {
-  if (!typed.empty()) return resolve_model(typed);
-  if (const std::optional<std::string> model = default_model()) return resolve_model(*model);
+  std::error_code ignored;
+  if (!typed.empty() && (typed != kDemoName || std::filesystem::exists(typed, ignored)))
+    return resolve_model(typed);
+  const DemoModel demo = find_demo_model();
+  if (demo.folder) return *demo.folder;
   throw UsageError(
       concat("moxie ", command,
              " needs a MODEL: a folder with config.json and *.safetensors, or an id such as "
-             "openai/gpt-oss-20b that is in the Hugging Face cache"));
+             "openai/gpt-oss-20b that is in the Hugging Face cache; moxie's own demo model was "
+             "looked for and not found in ",
+             list_places(demo)));
 }
 
 LoadedModel load_model(const std::filesystem::path& folder, const ModelOptions& options,

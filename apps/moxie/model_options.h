@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "backend/backend.h"
@@ -27,15 +26,13 @@ void add_precision_option(CLI::App& command, ModelOptions& options);
 void add_context_option(CLI::App& command, ModelOptions& options);
 BackendOptions backend_options(const ModelOptions& options);
 
-// The model that moxie ships and uses when none is named; none yet.
-std::optional<std::string> default_model();
-
 // Whether a word on the command line can only mean a model: an existing folder, a path that says it
-// is one, or owner/name.
+// is one, owner/name, or "demo".
 bool looks_like_model(const std::string& word);
 
-// The folder of what was typed for MODEL; empty means default_model(). Throws UsageError when there
-// is nothing to fall back to.
+// The folder of what was typed for MODEL; nothing, or "demo" where no folder has that name, means
+// the demo model. Throws UsageError naming `command` and where the demo model was looked for when
+// there is none.
 std::filesystem::path find_model(const std::string& typed, const char* command);
 
 // A model that is ready to run, with its tokenizer.

@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "commands.h"
 #include "conversation.h"
+#include "demo_model.h"
 #include "interrupt.h"
 #include "model_options.h"
 #include "stop_text.h"
@@ -154,16 +155,20 @@ void run_chat(const Options& options, LoadedModel& loaded, const std::string& te
 
 void run(Options options) {
   // With one word only, it is the prompt unless it can only be a model.
-  if (!options.has_prompt && options.file.empty() && !options.model.empty() &&
-      !looks_like_model(options.model)) {
-    if (!default_model())
+  if (!options.has_prompt && !options.model.empty() && !looks_like_model(options.model)) {
+    if (!find_demo_model().folder)
       throw UsageError(concat("moxie run needs a MODEL before the prompt: \"", options.model,
-                              "\" is neither a folder nor an id such as openai/gpt-oss-20b"));
+                              "\" is neither a folder nor an id such as openai/gpt-oss-20b, and "
+                              "moxie's own demo model is not in ",
+                              list_places(find_demo_model())));
     options.prompt = std::exchange(options.model, {});
     options.has_prompt = true;
   }
+  const bool by_default = options.model.empty();
   const std::filesystem::path folder = find_model(options.model, "run");
   const std::string text = prompt_text(options);
+  // Who meant a model and was taken to have asked something shall see it.
+  if (by_default && !options.answer.quiet) note_line("(no MODEL named: the demo model answers)");
   LoadedModel loaded = load_model(folder, options.answer.machine);
   if (options.raw)
     run_raw(options, loaded, text);
@@ -176,7 +181,8 @@ void run(Options options) {
 void add_run(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("run", "Ask one question and print the answer");
-  command->add_option("MODEL", options->model, "Folder or id of the model");
+  command->add_option("MODEL", options->model,
+                      "Folder or id of the model; without it, moxie's own demo model");
   CLI::Option* prompt = command->add_option(
       "PROMPT", options->prompt, "What to ask; without it, or for -, standard input is read");
   command->add_option("-f,--file", options->file,
@@ -193,6 +199,10 @@ void add_run(CLI::App& app) {
       "code\n"
       "is 130.\n"
       "\n"
+      "A single word or text is the PROMPT, unless it is a folder, a path or an id: then it is "
+      "the MODEL,\n"
+      "and standard input is read. With both there is no doubt: moxie run demo \"demo\".\n"
+      "\n"
       "With --tools the model may end its turn with a call. On a terminal the call is shown and "
       "its\n"
       "result asked for; in a pipe the call is printed as JSON, {\"name\": ..., \"arguments\": "
@@ -200,6 +210,7 @@ void add_run(CLI::App& app) {
       "and the program ends.\n"
       "\n"
       "Examples:\n"
+      "  moxie run \"What is 347 + 58?\"\n"
       "  moxie run openai/gpt-oss-20b \"Why is the sky blue?\"\n"
       "  moxie run ./gpt-oss-20b --effort low --developer \"Answer in French.\" \"Who was "
       "Euler?\"\n"

@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "checkpoint/checkpoint.h"
 #include "commands.h"
+#include "model_options.h"
 #include "moxie/tokenizer.h"
 #include "terminal.h"
 
@@ -24,7 +25,7 @@ struct Options {
 Tokenizer open_tokenizer(const std::string& source) {
   std::error_code ignored;
   if (std::filesystem::is_regular_file(source, ignored)) return Tokenizer::from_file(source);
-  return Tokenizer::from_file(resolve_model(source));
+  return Tokenizer::from_file(find_model(source, "tokenize"));
 }
 
 void tokenize(const Options& options) {
@@ -78,7 +79,7 @@ void detokenize(const Options& options) {
 }
 
 constexpr char kSourceHelp[] =
-    "A model folder or id, a tokenizer.json, or a .tiktoken file of ranks";
+    "A model folder or id (demo: moxie's own), a tokenizer.json, or a .tiktoken file of ranks";
 
 }  // namespace
 

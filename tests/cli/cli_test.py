@@ -56,12 +56,12 @@ def make_models():
             "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}], file)
 
 
-def moxie(*args, stdin=b"", env=None, timeout=60):
+def moxie(*args, stdin=b"", env=None, timeout=60, program=None):
     """Runs the program without a terminal; (exit code, stdout, stderr)."""
     full = dict(os.environ, HF_HUB_CACHE=os.path.join(ROOT, "hub"), HOME=ROOT, **(env or {}))
     if isinstance(stdin, str):
         stdin = stdin.encode()
-    done = subprocess.run([PROGRAM, *args], input=stdin, capture_output=True, env=full,
+    done = subprocess.run([program or PROGRAM, *args], input=stdin, capture_output=True, env=full,
                           timeout=timeout)
     return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(
         errors="replace")
@@ -182,12 +182,11 @@ class CommandLine(unittest.TestCase):
         done = subprocess.run(
             ["bash", "-c", script + 'COMP_WORDS=(moxie run --eff); COMP_CWORD=2; _moxie; '
              'echo "${COMPREPLY[@]}"; COMP_WORDS=(moxie run --effort m); COMP_CWORD=3; _moxie; '
-             'echo "${COMPREPLY[@]}"'], capture_output=True, text=True)
-        self.assertEqual(done.stdout, "--effort\nmedium\n", done.stderr)
+             'echo "${COMPREPLY[@]}"; COMP_WORDS=(moxie eval dem); COMP_CWORD=2; _moxie; '
+             'echo "${COMPREPLY[@]}"'], capture_output=True, text=True, cwd=ROOT)
+        self.assertEqual(done.stdout, "--effort\nmedium\ndemo\n", done.stderr)
 
     def test_models_that_are_none(self):
-        self.fails(2, r"needs a MODEL", "run")
-        self.fails(2, r"needs a MODEL before the prompt", "run", "hello")
         self.fails(1, r"no folder .*/nowhere", "run", model("nowhere"), "hi")
         self.fails(1, r"openai/gpt-oss-20b", "run", "openai/gpt-oss-20b", "hi")
         os.makedirs(model("empty"), exist_ok=True)
@@ -223,6 +222,83 @@ class CommandLine(unittest.TestCase):
                    "hello " * 50, "--ctx", "64")
         self.fails(1, r"--ctx 5000 is more than the 4096", "run", model("answers"), "hi", "--ctx",
                    "5000")
+
+
+class Demo(unittest.TestCase):
+    """The model that is used when none is named: found from where the program is."""
+
+    def install(self, places):
+        """A copy of the program in prefix/bin, and models at these places of the prefix."""
+        prefix = tempfile.mkdtemp(dir=ROOT)
+        program = os.path.join(prefix, "bin", "moxie")
+        os.mkdir(os.path.dirname(program))
+        try:
+            os.link(PROGRAM, program)
+        except OSError:  # another file system
+            shutil.copy(PROGRAM, program)
+        for place, name in places.items():
+            shutil.copytree(model(name), os.path.join(prefix, place))
+        return prefix, program
+
+    def test_installed_and_in_a_checkout(self):
+        for place in ["share/moxie/models/demo", "models/demo"]:
+            prefix, program = self.install({place: "answers"})
+            code, out, err = moxie("run", "What is the answer?", program=program)
+            self.assertEqual((code, out), (0, "The answer is 42 END indeed.\n"), err)
+            self.assertIn("(no MODEL named: the demo model answers)\n", err)
+            _, out, _ = moxie("doctor", program=program)
+            self.assertIn(f"demo      {prefix}/{place}: gpt-oss, 1 layers", out)
+        build = os.path.join(prefix, "build", "release")
+        os.makedirs(build)
+        shutil.move(program, build)
+        code, out, err = moxie("run", "What is the answer?", "--quiet", program=os.path.join(build, "moxie"))
+        self.assertEqual((code, out, err), (0, "The answer is 42 END indeed.\n", ""))
+
+    def test_the_installed_one_comes_first(self):
+        _, program = self.install({"share/moxie/models/demo": "answers", "models/demo": "noise"})
+        self.assertEqual(moxie("run", "?", program=program)[1], "The answer is 42 END indeed.\n")
+
+    def test_one_word_is_the_prompt_unless_it_can_only_be_a_model(self):
+        _, program = self.install({"models/demo": "calls"})
+        answer = "The answer is 42 END indeed.\n"
+        call = "{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Oslo\"}}\n"
+        for words, stdin, expected in [
+                (["hello"], "", call), (["demo"], "hello", call), (["demo", "demo"], "", call),
+                ([], "hello", call), (["hello", "--file", model("tools.json")], "", call),
+                ([model("answers")], "hello", answer), ([model("answers"), "demo"], "", answer)]:
+            code, out, err = moxie("run", *words, stdin=stdin, program=program)
+            self.assertEqual((code, out), (0, expected), (words, err))
+            self.assertEqual("(no MODEL named" in err, words[:1] in (["hello"], []), words)
+
+    def test_commands_that_know_its_name(self):
+        _, program = self.install({"models/demo": "answers"})
+        self.assertEqual(moxie("chat", stdin="hi\n", program=program)[1], "The answer is 42 END indeed.\n")
+        self.assertEqual(moxie("inspect", "demo", program=program)[0], 0)
+        self.assertEqual(moxie("tokenize", "demo", stdin="The", program=program)[1], "84 104 101\n")
+        line = {"id": "1", "ability": "a", "messages": [{"role": "user", "content": "?"}], "expect": {"final": "The answer is 42 END indeed."}}
+        code, out, err = moxie("eval", "demo", "-", "--min-score", "100", stdin=json.dumps(line), program=program)
+        self.assertEqual(code, 0, err)
+
+    def test_a_folder_of_that_name_comes_first(self):
+        _, program = self.install({"models/demo": "noise"})
+        folder = tempfile.mkdtemp(dir=ROOT)
+        shutil.copytree(model("answers"), os.path.join(folder, "demo"))
+        done = subprocess.run([program, "run", "demo", "hi"], cwd=folder, capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.stdout, "The answer is 42 END indeed.\n", done.stderr)
+
+    def test_missing(self):
+        prefix, program = self.install({})
+        places = f"{prefix}/share/moxie/models/demo, {prefix}/models/demo and {os.path.dirname(prefix)}/models/demo"
+        for words, pattern in [(["run"], "moxie run needs a MODEL: "), (["chat"], "moxie chat needs a MODEL: "),
+                               (["run", "hello"], "needs a MODEL before the prompt: \"hello\" is neither "),
+                               (["eval", "demo", "-"], "moxie eval needs a MODEL: ")]:
+            code, out, err = moxie(*words, program=program)
+            self.assertEqual((code, out), (2, ""))
+            self.assertRegex(err, r"\Amoxie: error: [^\n]*\n\Z")
+            self.assertIn(pattern, err)
+            self.assertIn(places, err)
+        self.assertIn(f"demo      not found in {places}\n", moxie("doctor", program=program)[1])
+        self.assertIn(places, json.loads(moxie("doctor", "--json", program=program)[1])["demo_model"])
 
 
 class Run(unittest.TestCase):
@@ -395,6 +471,13 @@ class Chat(unittest.TestCase):
         self.assertTrue(out.startswith(call * 2), out)
         self.assertIn("[assistant commentary to functions.get_weather] {\"city\": \"Oslo\"}\n"
                       "[tool functions.get_weather commentary to assistant] {\"rain\": true}\n", out)
+
+    def test_echo_shows_what_a_pipe_says(self):
+        out, _ = self.chat(model("calls"), "--tools", model("tools.json"), "--echo",
+                           stdin="Rain?\n{\"rain\": true}\n\"\"\"a\nb\"\"\"\n")
+        call = "{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Oslo\"}}\n"
+        self.assertEqual(out, f">>> Rain?\n{call}result of get_weather> {{\"rain\": true}}\n{call}"
+                              f"result of get_weather> \"\"\"a\n... b\"\"\"\n{call}")
 
     def test_a_failure_in_a_pipe_ends_it_and_says_why(self):
         _, err = self.chat(model("answers"), "--ctx", "64", stdin="hello " * 50 + "\n", code=1)
