@@ -125,7 +125,7 @@ struct TiledAttention {
     }
 
     Tiles tiles;
-    tiles.configure(16);
+    tiles.configure();
     const int64_t tile_begin = keys_of(tile, tile.first_position).begin;
     const int64_t tile_end = keys_of(tile, tile.first_position + tile.num_positions - 1).end;
     for (int64_t block = tile_begin / kBlock * kBlock; block < tile_end; block += kBlock) {

@@ -17,7 +17,7 @@ float multiply_tiles(int64_t steps) {
           static_cast<uint16_t>(0x3f00 + (i * 37 + j * 11) % 128 + (i + j) % 2 * 0x8000);
   }
   AmxTiles tiles;
-  tiles.configure(16);
+  tiles.configure();
   tiles.load<4>(numbers, 64);
   tiles.load<5>(numbers, 64);
   tiles.load<6>(numbers, 64);

@@ -1,5 +1,5 @@
-// Products on AMX tiles (tile_strips.h). Dense decode has no use for them: it waits for memory with
-// VDPBF16PS too.
+// Prefill's products on AMX tiles (tile_strips.h). Decode has no use for them: dense rows wait for
+// memory with VDPBF16PS too, and MXFP4 is faster looked up as float32 and multiplied at once.
 #include "cpu/matmul_avx512.h"
 #include "cpu/matmul_avx512_bf16.h"
 #include "cpu/matmul_kernels.h"
@@ -29,11 +29,11 @@ struct Decode {
 const MatmulKernels& matmul_kernels_amx() {
   static constexpr MatmulKernels kKernels = {
       .name = "amx",
-      .x_element_bytes = 2,
+      .x_element_bytes = 4,
       .prepare_dense = prepare_avx512_bf16,
-      .prepare_mxfp4 = prepare_lookup_avx512_bf16,
+      .prepare_mxfp4 = prepare_avx512,
       .dot_dense = dot_dense_prefetching_avx512_bf16,
-      .dot_mxfp4 = dot_mxfp4_with_tiles<AmxTiles, Decode>,
+      .dot_mxfp4 = dot_mxfp4_avx512,
       .features_per_dot = 256,
       .panel_element_bytes = 2,
       .feature_tile = 16,

@@ -1,6 +1,4 @@
-// AMX's kernels on emulated tiles, for tests on machines without AMX.
-#include <cstring>
-
+// AMX's prefill on emulated tiles, for tests on machines without AMX.
 #include "cpu/matmul_kernels.h"
 #include "cpu/matmul_scalar.h"
 #include "cpu/mxfp4_tables.h"
@@ -23,18 +21,12 @@ struct Decode {
   static void prefetch(const void*) {}
 };
 
-void prepare_mxfp4(const uint16_t* x, int64_t k, void* out) {
-  std::memcpy(out, x, static_cast<size_t>(k) * 2);
-}
-
 }  // namespace
 
 const MatmulKernels& matmul_kernels_amx_emulated() {
   static const MatmulKernels kKernels = [] {
     MatmulKernels kernels = matmul_kernels_scalar();
     kernels.name = "amx_emulated";
-    kernels.prepare_mxfp4 = prepare_mxfp4;
-    kernels.dot_mxfp4 = dot_mxfp4_with_tiles<EmulatedTiles, Decode>;
     kernels.panel_element_bytes = 2;
     kernels.feature_tile = 16;
     kernels.features_per_task = 64;

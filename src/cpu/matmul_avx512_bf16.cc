@@ -201,12 +201,6 @@ void prepare_avx512_bf16(const uint16_t* x, int64_t k, void* out) {
                        _mm512_maskz_loadu_epi16(lanes_32(k - i), x + i));
 }
 
-void prepare_lookup_avx512_bf16(const uint16_t* x, int64_t k, void* out) {
-  for (int64_t i = 0; i < k; i += kDepth)
-    _mm512_store_si512(static_cast<uint16_t*>(out) + i,
-                       to_lookup_order(_mm512_maskz_loadu_epi16(lanes_32(k - i), x + i)));
-}
-
 void dot_dense_avx512_bf16(const uint16_t* weight, int64_t n, int64_t k, const void* const* x,
                            int rows, float* z, int64_t z_stride) {
   dot(n, k, x, rows, z, z_stride, [=](int64_t f) { return DenseRow<false>{weight + f * k}; });
@@ -218,6 +212,12 @@ void dot_dense_prefetching_avx512_bf16(const uint16_t* weight, int64_t n, int64_
 }
 
 namespace {
+
+void prepare_lookup(const uint16_t* x, int64_t k, void* out) {
+  for (int64_t i = 0; i < k; i += kDepth)
+    _mm512_store_si512(static_cast<uint16_t*>(out) + i,
+                       to_lookup_order(_mm512_maskz_loadu_epi16(lanes_32(k - i), x + i)));
+}
 
 void dot_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k,
                const void* const* x, int rows, float* z, int64_t z_stride) {
@@ -257,7 +257,7 @@ const MatmulKernels& matmul_kernels_avx512_bf16() {
   static constexpr MatmulKernels kKernels = {.name = "avx512_bf16",
                                              .x_element_bytes = 2,
                                              .prepare_dense = prepare_avx512_bf16,
-                                             .prepare_mxfp4 = prepare_lookup_avx512_bf16,
+                                             .prepare_mxfp4 = prepare_lookup,
                                              .dot_dense = dot_dense_avx512_bf16,
                                              .dot_mxfp4 = dot_mxfp4,
                                              .panel_element_bytes = 2,

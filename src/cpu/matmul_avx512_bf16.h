@@ -7,7 +7,6 @@ namespace moxie::cpu {
 
 void prepare_avx512_bf16(const uint16_t* x, int64_t k, void* out);
 // In lookup order (mxfp4_lookup_avx512.h).
-void prepare_lookup_avx512_bf16(const uint16_t* x, int64_t k, void* out);
 void dot_dense_prefetching_avx512_bf16(const uint16_t* weight, int64_t n, int64_t k,
                                        const void* const* x, int rows, float* z, int64_t z_stride);
 

@@ -653,7 +653,7 @@ TEST(EmulatedTiles, SumsInTheOrderOfTheManual) {
   a[2][1] = pair(1, 1);  // lost beside 2^24 in the even sum, kept in the odd one
   a[2][2] = pair(-0x1p24f, 0);
   sums[2][3] = std::bit_cast<uint32_t>(0.5f);
-  EmulatedTiles::multiply(sums, a, b, 16);
+  EmulatedTiles::multiply(sums, a, b);
   EXPECT_EQ(std::bit_cast<float>(sums[2][3]), 2.5f);
   EXPECT_EQ(sums[2][4], 0u);
 }
@@ -665,7 +665,7 @@ TEST(EmulatedTiles, FlushesSubnormals) {
   a[1][0] = to_bf16(0x1p-80f).bits;  // with 2^-50 below: a subnormal product
   b[0][1] = to_bf16(0x1p-50f).bits;
   sums[2][2] = 1;  // a subnormal sum
-  EmulatedTiles::multiply(sums, a, b, 16);
+  EmulatedTiles::multiply(sums, a, b);
   EXPECT_EQ(sums[0][0], 0u);
   EXPECT_EQ(sums[1][1], 0u);
   EXPECT_EQ(sums[2][2], 0u);

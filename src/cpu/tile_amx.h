@@ -12,22 +12,17 @@ namespace {
 struct alignas(64) TileConfig {
   uint8_t palette = 1, start_row = 0;
   uint8_t reserved[14] = {};
-  uint16_t row_bytes[16] = {};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-
-  constexpr explicit TileConfig(int columns) {
-    for (int tile = 0; tile < 8; ++tile)
-      row_bytes[tile] = static_cast<uint16_t>(tile == 5 || tile == 6 ? 64 : 4 * columns);
-  }
 };
 static_assert(sizeof(TileConfig) == 64);
 
-// Constants, because the compiler does not know that LDTILECFG reads all 64 bytes.
-alignas(64) constexpr TileConfig kWideTiles(16), kNarrowTiles(1);
+// A constant, because the compiler does not know that LDTILECFG reads all 64 bytes.
+constexpr TileConfig kTileConfig;
 
 // The intrinsics want literal tile numbers: these are the ones in use.
 struct AmxTiles {
-  void configure(int columns) { _tile_loadconfig(columns == 1 ? &kNarrowTiles : &kWideTiles); }
+  void configure() { _tile_loadconfig(&kTileConfig); }
   void release() { _tile_release(); }
 
   template <int kTile>

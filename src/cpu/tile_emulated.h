@@ -11,11 +11,8 @@ namespace {  // see tile_strips.h
 
 class EmulatedTiles {
  public:
-  EmulatedTiles() { configure(16); }
-  void configure(int columns) {
-    columns_ = columns;
-    std::memset(tiles_, 0, sizeof(tiles_));
-  }
+  EmulatedTiles() { configure(); }
+  void configure() { std::memset(tiles_, 0, sizeof(tiles_)); }
   void release() {}
 
   template <int kTile>
@@ -25,25 +22,24 @@ class EmulatedTiles {
   template <int kTile>
   void load(const void* p, int64_t stride) {
     for (int row = 0; row < 16; ++row)
-      std::memcpy(tiles_[kTile][row], static_cast<const char*>(p) + row * stride, row_bytes(kTile));
+      std::memcpy(tiles_[kTile][row], static_cast<const char*>(p) + row * stride, 64);
   }
   template <int kTile>
   void store(void* p, int64_t stride) {
     for (int row = 0; row < 16; ++row)
-      std::memcpy(static_cast<char*>(p) + row * stride, tiles_[kTile][row], row_bytes(kTile));
+      std::memcpy(static_cast<char*>(p) + row * stride, tiles_[kTile][row], 64);
   }
   template <int kC, int kA, int kB>
   void dot() {
-    multiply(tiles_[kC], tiles_[kA], tiles_[kB], columns_);
+    multiply(tiles_[kC], tiles_[kA], tiles_[kB]);
   }
 
-  // sums[m][n] += the products of row m of a with column n < columns of b, 16 pairs. Even and odd
+  // sums[m][n] += the products of row m of a with column n of b, 16 pairs. Even and odd
   // elements are summed apart, each in one fused multiply-add, then added to each other and to the
   // sums; subnormal inputs and results count as zero.
-  static void multiply(uint32_t (*sums)[16], const uint32_t (*a)[16], const uint32_t (*b)[16],
-                       int columns) {
+  static void multiply(uint32_t (*sums)[16], const uint32_t (*a)[16], const uint32_t (*b)[16]) {
     for (int m = 0; m < 16; ++m) {
-      for (int n = 0; n < columns; ++n) {
+      for (int n = 0; n < 16; ++n) {
         float even = 0, odd = 0;
         for (int k = 0; k < 16; ++k) {
           even = flush(std::fma(low(a[m][k]), low(b[k][n]), even));
@@ -56,16 +52,12 @@ class EmulatedTiles {
   }
 
  private:
-  size_t row_bytes(int tile) const {
-    return tile == 5 || tile == 6 ? 64 : 4 * static_cast<size_t>(columns_);
-  }
   static float flush(float x) {
     return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0f, x) : x;
   }
   static float low(uint32_t pair) { return flush(std::bit_cast<float>(pair << 16)); }
   static float high(uint32_t pair) { return flush(std::bit_cast<float>(pair & 0xffff0000u)); }
 
-  int columns_ = 16;
   uint32_t tiles_[8][16][16];
 };
 

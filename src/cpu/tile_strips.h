@@ -1,20 +1,16 @@
 // Products on AMX tiles, written once for real and for emulated tiles.
 //
-// Work    strips of 16 features times up to five groups of 16 tokens (or strips of two, times rows
-// of
-//         one token in decode): the sums of a strip stay in tiles over all of k. Weights go through
-//         a ring of a few tiles: while the multiplier works on one column of blocks, the vector
-//         units decode the column two further on. More groups take several passes, each decodes
-//         again.
+// Work    strips of 16 features times up to five groups of 16 tokens: the sums of a strip stay in
+//         tiles over all of k. Weights go through a ring of a few tiles: while the multiplier works
+//         on one column of blocks, the vector units decode the column two further on. More groups
+//         take several passes, each decodes again.
 // Memory  8 KiB of ring in L1; activations of a task in L2; weights once from memory, fetched a
-// strip
-//         ahead, in the order in which they lie
+//         strip ahead, in the order in which they lie
 // Cost    for a tile of weights and five of tokens: 16 x 5 cycles of multiplying, 5 KiB from L2,
 //         16 blocks to decode. L2 is the limit (docs/cpu-kernels.md).
 //
-// `Tiles` is what AMX is, reduced to what the kernels need: eight tiles of 16 rows, 5 and 6 with 64
-// bytes a row, the others with 4 x columns.
-//   configure(columns), release()    16 or 1; once around each use, on the thread that uses them
+// `Tiles` is what AMX is, reduced to what the kernels need: eight tiles of 16 rows of 64 bytes.
+//   configure(), release()           once around each use, on the thread that uses them
 //   zero<T>(), load<T>(p, stride), store<T>(p, stride)    rows `stride` bytes apart, no alignment
 //   dot<C, A, B>()                   tile C += tile A times tile B, as TDPBF16PS
 // `Decode` is how an instruction set makes a tile's row, 32 bf16 numbers on a 64-byte boundary:
@@ -49,12 +45,11 @@ inline constexpr int kTileElements = kStripFeatures * 32;
 
 // Decodes strips into the ring, column after column (two blocks of each feature), kAhead columns
 // before they are multiplied. Of an odd number of blocks the last column repeats the last but one.
-template <class Decode, bool kDense, int kStrips>
+template <class Decode, bool kDense>
 class StripFiller {
  public:
-  static constexpr int kRows = kStrips * kStripFeatures;
   static constexpr int kAhead = 2, kSlots = 4;
-  static constexpr int64_t kSlotElements = int64_t{2} * kStrips * kTileElements;
+  static constexpr int64_t kSlotElements = int64_t{2} * kTileElements;
   static constexpr int64_t kRingElements = kSlots * kSlotElements;
 
   // Every strip `passes` times. REQUIRES: features > 0, k > 0.
@@ -72,31 +67,28 @@ class StripFiller {
     }
   }
 
-  // The next column to multiply: tiles [strip][block].
+  // The next column to multiply: a tile for each of its two blocks.
   const uint16_t* column() const { return column_; }
 
   // Fills the column, or some of its rows.
-  [[gnu::noinline]] void fill_column() {
-    unroll<kStrips>([&](auto strip) { rows<strip.value, 0, kStripFeatures>(); });
-  }
-  template <int kStrip, int kBegin, int kEnd>
+  [[gnu::noinline]] void fill_column() { rows<0, kStripFeatures>(); }
+  template <int kBegin, int kEnd>
   [[gnu::always_inline]] void rows() {
-    uint16_t* out = out_ + kStrip * 2 * kTileElements;
 #pragma GCC unroll 16
     for (int row = kBegin; row < kEnd; ++row) {
-      const int i = kStrip * kStripFeatures + row;
-      const uint8_t* weights = weights_[i];
+      uint16_t* out = out_ + row * 32;
+      const uint8_t* weights = weights_[row];
       if constexpr (kDense) {
         const auto* p = reinterpret_cast<const uint16_t*>(weights);
-        Decode::dense(p, first_mask_, out + row * 32);
-        Decode::dense(p + 32, second_mask_, out + kTileElements + row * 32);
-        Decode::prefetch(ahead_ + i * kStepBytes + 64);
+        Decode::dense(p, first_mask_, out);
+        Decode::dense(p + 32, second_mask_, out + kTileElements);
+        Decode::prefetch(ahead_ + row * kStepBytes + 64);
       } else {
-        const uint8_t* scales = scales_[i];
-        Decode::mxfp4(weights, scales[0], out + row * 32);
-        Decode::mxfp4(weights + 16, scales[1], out + kTileElements + row * 32);
+        const uint8_t* scales = scales_[row];
+        Decode::mxfp4(weights, scales[0], out);
+        Decode::mxfp4(weights + 16, scales[1], out + kTileElements);
       }
-      Decode::prefetch(ahead_ + i * kStepBytes);
+      Decode::prefetch(ahead_ + row * kStepBytes);
     }
   }
 
@@ -107,8 +99,8 @@ class StripFiller {
       move(block_ + 3 < blocks_ ? 2 : 1);
     } else if (++pass_ < passes_) {
       aim();
-    } else if (feature_ + kRows < source_.features) {
-      start_strip(feature_ + kRows);
+    } else if (feature_ + kStripFeatures < source_.features) {
+      start_strip(feature_ + kStripFeatures);
     }
   }
 
@@ -131,21 +123,22 @@ class StripFiller {
   // At the strip's first column. Rows behind the last feature repeat it; their sums are not used.
   void aim() {
     const auto* weights = static_cast<const uint8_t*>(source_.weights);
-    for (int i = 0; i < kRows; ++i) {
+    for (int i = 0; i < kStripFeatures; ++i) {
       const int64_t f = feature_ + i < source_.features ? feature_ + i : source_.features - 1;
       weights_[i] = weights + f * row_bytes_;
       if constexpr (!kDense) scales_[i] = source_.scales + f * source_.stride;
     }
     block_ = 0;
-    ahead_ = weights + (feature_ + kRows) * row_bytes_;
-    if constexpr (!kDense) scales_ahead_ = source_.scales + (feature_ + kRows) * source_.stride;
+    ahead_ = weights + (feature_ + kStripFeatures) * row_bytes_;
+    if constexpr (!kDense)
+      scales_ahead_ = source_.scales + (feature_ + kStripFeatures) * source_.stride;
     if (blocks_ == 1) copy_only_block();
     start_column();
   }
 
   // A column has two blocks, and there is but one: the other is zero.
   void copy_only_block() {
-    for (int i = 0; i < kRows; ++i) {
+    for (int i = 0; i < kStripFeatures; ++i) {
       const int64_t bytes = kDense ? source_.k * 2 : kBlockBytes;
       for (int64_t j = 0; j < kStepBytes; ++j) copies_[i][j] = j < bytes ? weights_[i][j] : 0;
       weights_[i] = copies_[i];
@@ -158,15 +151,15 @@ class StripFiller {
   }
 
   void move(int64_t blocks) {
-    for (int i = 0; i < kRows; ++i) weights_[i] += blocks * kBlockBytes;
+    for (int i = 0; i < kStripFeatures; ++i) weights_[i] += blocks * kBlockBytes;
     if constexpr (!kDense)
-      for (int i = 0; i < kRows; ++i) scales_[i] += blocks;
+      for (int i = 0; i < kStripFeatures; ++i) scales_[i] += blocks;
     block_ += 2;
-    ahead_ += kRows * kStepBytes;
+    ahead_ += kStripFeatures * kStepBytes;
     start_column();
   }
 
-  // The next strip is fetched in one piece, while this one is read in 16 or 32 places. (Behind the
+  // The next strip is fetched in one piece, while this one is read in 16 places. (Behind the
   // last strip lie other weights or nothing; a prefetch of nothing does no harm.)
   void start_column() {
     if constexpr (kDense) {
@@ -176,48 +169,44 @@ class StripFiller {
       second_mask_ = Decode::mask(left - 32);
     } else {
       Decode::prefetch(scales_ahead_);
-      scales_ahead_ += 2 * kRows;
+      scales_ahead_ += 2 * kStripFeatures;
     }
   }
 
   const PanelSource source_;
   const int64_t row_bytes_, blocks_, passes_;
   uint16_t* const ring_;
-  const uint8_t* weights_[kRows];
-  const uint8_t* scales_[kRows];
+  const uint8_t* weights_[kStripFeatures];
+  const uint8_t* scales_[kStripFeatures];
   typename Decode::Mask first_mask_, second_mask_;
   uint16_t* out_;
   const uint16_t* column_;
   const uint8_t* ahead_;
   const uint8_t* scales_ahead_ = nullptr;
   int64_t slot_, feature_, pass_, block_;
-  alignas(64) uint8_t copies_[kRows][kStepBytes];
-  uint8_t scale_copies_[kRows][2];
+  alignas(64) uint8_t copies_[kStripFeatures][kStepBytes];
+  uint8_t scale_copies_[kStripFeatures][2];
 };
 
-// One strip (or two) times kGroups tiles of kColumns tokens: sums[g * sums_stride + f * kColumns].
-template <class Tiles, class Decode, bool kDense, int kStrips, int kGroups, int kColumns>
-void multiply_strip(Tiles& tiles, StripFiller<Decode, kDense, kStrips>& filler,
-                    const uint32_t* const* x, int64_t blocks, float* sums, int64_t sums_stride) {
-  static_assert(kStrips * kGroups <= 5);
-  constexpr int64_t kRowBytes = 4 * kColumns;
-  unroll<kStrips * kGroups>([&](auto c) { tiles.template zero<c.value>(); });
+// One strip times kGroups tiles of 16 tokens: sums[g * sums_stride + f * kGroup].
+template <class Tiles, class Decode, bool kDense, int kGroups>
+void multiply_strip(Tiles& tiles, StripFiller<Decode, kDense>& filler, const uint32_t* const* x,
+                    int64_t blocks, float* sums, int64_t sums_stride) {
+  static_assert(kGroups <= 5);
+  unroll<kGroups>([&](auto g) { tiles.template zero<g.value>(); });
 
-  // One block, whose tiles of the first strip begin at `a`. After each product follow some rows of
-  // half `half` of what is to be filled, if that is 0 or 1.
+  // One block, whose weights are the tile at `a`. After each product follow some rows of half
+  // `half` of what is to be filled, if that is 0 or 1.
   const auto multiply_block = [&](const uint16_t* a, int64_t block,
                                   auto half) __attribute__((always_inline)) {
     constexpr int kHalf = half.value;
-    unroll<kStrips>(
-        [&](auto s) { tiles.template load<5 + s.value>(a + s.value * 2 * kTileElements, 64); });
+    tiles.template load<5>(a, 64);
     unroll<kGroups>([&](auto g) {
-      tiles.template load<7>(x[g.value] + block * 16 * kColumns, kRowBytes);
-      unroll<kStrips>([&](auto s) {
-        tiles.template dot<s.value * kGroups + g.value, 5 + s.value, 7>();
-        if constexpr (kHalf >= 0)
-          filler.template rows<s.value, kHalf * 8 + 8 * g.value / kGroups,
-                               kHalf * 8 + 8 * (g.value + 1) / kGroups>();
-      });
+      tiles.template load<7>(x[g.value] + block * 16 * kGroup, 64);
+      tiles.template dot<g.value, 5, 7>();
+      if constexpr (kHalf >= 0)
+        filler.template rows<kHalf * 8 + 8 * g.value / kGroups,
+                             kHalf * 8 + 8 * (g.value + 1) / kGroups>();
     });
   };
   int64_t block = 0;
@@ -231,18 +220,14 @@ void multiply_strip(Tiles& tiles, StripFiller<Decode, kDense, kStrips>& filler,
     filler.fill_column();
     filler.next_column();
   }
-  unroll<kStrips * kGroups>([&](auto c) {
-    constexpr int kStrip = c.value / kGroups, kGroupOfC = c.value % kGroups;
-    tiles.template store<c.value>(
-        sums + kGroupOfC * sums_stride + kStrip * kStripFeatures * kColumns, kRowBytes);
-  });
+  unroll<kGroups>([&](auto g) { tiles.template store<g.value>(sums + g.value * sums_stride, 64); });
 }
 
 template <class Tiles, class Decode, bool kDense>
 void multiply_strips(const PanelSource& weights, const uint32_t* x, int64_t x_stride,
                      int64_t groups, float* sums) {
   constexpr int64_t kMostGroups = 5;
-  using Filler = StripFiller<Decode, kDense, 1>;
+  using Filler = StripFiller<Decode, kDense>;
   const int64_t blocks = (weights.k + 31) / 32;
   const int64_t padded = (weights.features + 15) / 16 * 16, sums_stride = padded * kGroup;
   if (blocks == 0)
@@ -253,31 +238,31 @@ void multiply_strips(const PanelSource& weights, const uint32_t* x, int64_t x_st
   alignas(64) uint16_t ring[Filler::kRingElements];
   Filler filler(weights, (groups + per_pass - 1) / per_pass, ring);
   Tiles tiles;
-  tiles.configure(16);
+  tiles.configure();
   for (int64_t f = 0; f < weights.features; f += kStripFeatures) {
     for (int64_t g = 0; g < groups; g += per_pass) {
       const uint32_t* tokens[kMostGroups];
       for (int64_t i = 0; i < kMostGroups; ++i) tokens[i] = x + (g + i) * x_stride;
       float* to = sums + g * sums_stride + f * kGroup;
+      const auto multiply = [&](auto count) {
+        multiply_strip<Tiles, Decode, kDense, count.value>(tiles, filler, tokens, blocks, to,
+                                                           sums_stride);
+      };
       switch (groups - g < per_pass ? groups - g : per_pass) {
         case 1:
-          multiply_strip<Tiles, Decode, kDense, 1, 1, 16>(tiles, filler, tokens, blocks, to, 0);
+          multiply(Constant<1>());
           break;
         case 2:
-          multiply_strip<Tiles, Decode, kDense, 1, 2, 16>(tiles, filler, tokens, blocks, to,
-                                                          sums_stride);
+          multiply(Constant<2>());
           break;
         case 3:
-          multiply_strip<Tiles, Decode, kDense, 1, 3, 16>(tiles, filler, tokens, blocks, to,
-                                                          sums_stride);
+          multiply(Constant<3>());
           break;
         case 4:
-          multiply_strip<Tiles, Decode, kDense, 1, 4, 16>(tiles, filler, tokens, blocks, to,
-                                                          sums_stride);
+          multiply(Constant<4>());
           break;
         default:
-          multiply_strip<Tiles, Decode, kDense, 1, 5, 16>(tiles, filler, tokens, blocks, to,
-                                                          sums_stride);
+          multiply(Constant<5>());
       }
     }
   }
@@ -292,55 +277,6 @@ void multiply_weights_with_tiles(const PanelSource& weights, const uint32_t* x, 
     multiply_strips<Tiles, Decode, false>(weights, x, x_stride, groups, sums);
   else
     multiply_strips<Tiles, Decode, true>(weights, x, x_stride, groups, sums);
-}
-
-template <class Tiles, class Decode, int kStrips, int kRows>
-void dot_strips(const PanelSource& weights, const void* const* x, float* z, int64_t z_stride) {
-  using Filler = StripFiller<Decode, false, kStrips>;
-  constexpr int64_t kFeatures = Filler::kRows;
-  alignas(64) uint16_t ring[Filler::kRingElements];
-  alignas(64) float sums[kRows][kFeatures];
-  const uint32_t* rows[kRows];
-  for (int r = 0; r < kRows; ++r) rows[r] = static_cast<const uint32_t*>(x[r]);
-  Filler filler(weights, 1, ring);
-  Tiles tiles;
-  tiles.configure(1);
-  for (int64_t f = 0; f < weights.features; f += kFeatures) {
-    multiply_strip<Tiles, Decode, false, kStrips, kRows, 1>(tiles, filler, rows, weights.k / 32,
-                                                            sums[0], kFeatures);
-    const int64_t count = weights.features - f < kFeatures ? weights.features - f : kFeatures;
-    for (int r = 0; r < kRows; ++r)
-      for (int64_t i = 0; i < count; ++i) z[r * z_stride + f + i] = sums[r][i];
-  }
-  tiles.release();
-}
-
-// MatmulKernels::dot_mxfp4; x[r] is a bf16 row in the order that Decode has. Tiles are one token
-// wide: the multiplier is hardly used, but it leaves the vector units to the decoding.
-template <class Tiles, class Decode>
-void dot_mxfp4_with_tiles(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k,
-                          const void* const* x, int rows, float* z, int64_t z_stride) {
-  PanelSource weights;
-  weights.weights = codes;
-  weights.scales = scales;
-  weights.stride = k / 32;
-  weights.features = n;
-  weights.k = k;
-  if (n == 0 || k == 0) {
-    for (int r = 0; r < rows; ++r)
-      for (int64_t f = 0; f < n; ++f) z[r * z_stride + f] = 0;
-    return;
-  }
-  switch (rows) {
-    case 1:
-      return dot_strips<Tiles, Decode, 2, 1>(weights, x, z, z_stride);
-    case 2:
-      return dot_strips<Tiles, Decode, 2, 2>(weights, x, z, z_stride);
-    case 3:
-      return dot_strips<Tiles, Decode, 1, 3>(weights, x, z, z_stride);
-    default:
-      return dot_strips<Tiles, Decode, 1, 4>(weights, x, z, z_stride);
-  }
 }
 
 }  // namespace moxie::cpu

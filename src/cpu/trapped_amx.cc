@@ -102,8 +102,8 @@ void load_config(const void* from) {
 }
 
 void check_tile(int tile) {
-  require(config.palette == 1 && config.rows[tile] > 0 && config.row_bytes[tile] > 0,
-          "a tile is used that is not configured");
+  require(config.palette == 1 && config.rows[tile] == 16 && config.row_bytes[tile] == 64,
+          "a tile is used that is not configured as 16 rows of 64 bytes");
 }
 
 void load_tile(int tile, const Instruction& in) {
@@ -124,10 +124,7 @@ void multiply(int c, int a, int b) {
   check_tile(a);
   check_tile(b);
   require(c != a && c != b && a != b, "TDPBF16PS needs three different tiles");
-  require(config.rows[c] == config.rows[a] && config.row_bytes[c] == config.row_bytes[b] &&
-              config.row_bytes[a] == 4 * config.rows[b],
-          "tiles do not fit together");
-  EmulatedTiles::multiply(tiles[c].rows, tiles[a].rows, tiles[b].rows, config.row_bytes[c] / 4);
+  EmulatedTiles::multiply(tiles[c].rows, tiles[a].rows, tiles[b].rows);
 }
 
 // False if this is no instruction of AMX.
