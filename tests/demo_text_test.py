@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(ROOT / "tools"))
 
-from demo_model import calendar_units, instructions, letters, made_up_tools, make_sets, ordering, split, stories, tools_use, words  # noqa: E402
+from demo_model import calendar_units, instructions, letters, made_up_tools, make_sets, mixed, ordering, split, stories, tools_use, words  # noqa: E402
 from demo_model.context import DEFAULT_IDENTITY  # noqa: E402
 from demo_model.conversations import SCORED, WEIGHTS, draw, sample  # noqa: E402
 from demo_model.rendering import last_turn, render, render_prompt, whole_messages  # noqa: E402
@@ -93,14 +93,14 @@ def units_operands(question: str, answer: str):
 
 
 def instruction_operands(conversation: dict):
-    text = " ".join([conversation["system"], conversation["developer"], conversation["messages"][0]["content"]])
+    text = " ".join([conversation["system"], conversation["developer"], *(message["content"] for message in conversation["messages"] if message["role"] == "user")])
     for name, (wordings, _, _) in instructions.RULES.items():
         if any(wording in text for wording in wordings):
             yield from (split.is_heldout("instruction", [name, question]) for question, _, _ in instructions.QUESTIONS if question in text)
     thought = conversation["messages"][1]["content"]
     for name, (_, _, how) in instructions.RULES.items():
         found = re.match(rf"The words are: (.*)\. They have to be written {how}\.|([A-Za-z ]+), {how}\.$", thought)
-        if found and name in instructions.REWRITTEN and re.search(r"(this|me|words|write): ", text):
+        if found and name in instructions.REWRITTEN and any(copy.split("{")[0] in text for copy in instructions.COPY):
             phrase = found[1] or found[2]
             yield split.is_heldout("rewriting", [name, phrase])
             yield from (split.is_heldout_word(word) for word in phrase.lower().split())
@@ -127,6 +127,11 @@ def tool_operands(message: dict):
 
 def heldout_found(conversation: dict) -> bool:
     """Whether any operands that the text shows are held out."""
+    if conversation.get("parts"):
+        turns = [conversation["messages"][at : at + 3] for at in range(0, len(conversation["messages"]), 3)]
+        assert len(turns) == len(conversation["parts"])
+        return any(heldout_found({**conversation, "ability": ability, "messages": turn, "parts": []})
+                   for ability, turn in zip(conversation["parts"], turns))
     found: list[bool] = []
     ability, messages = conversation["ability"], conversation["messages"]
     question, answer = messages[0]["content"], messages[-1]["content"]
@@ -144,8 +149,9 @@ def heldout_found(conversation: dict) -> bool:
             found.append(split.is_heldout_numbers(numbers_in(line)))
     elif ability == "sort_words":
         first, *rest = messages[1]["content"].splitlines()
-        found.append(split.is_heldout_words([part.split(":")[0] for part in first.split(", ")]))
-        found += [split.is_heldout_words(line.split("left ")[-1].split()) for line in rest if "left" in line]
+        words_of = {part.split(" ", 1)[1]: part.split(" ", 1)[0] for part in first.split(", ")}  # by their first letters
+        found.append(split.is_heldout_words(words_of.values()))
+        found += [split.is_heldout_words([words_of[key] for key in line.split("left ")[1].split(", ")]) for line in rest if "left" in line]
     elif ability == "count_letters":
         spelled = next(line for line in messages[1]["content"].splitlines() if "1" in line).split(": ")[-1]
         found.append(split.is_heldout_word("".join(re.findall("[a-z]", spelled))))
@@ -207,7 +213,7 @@ class Conversations(unittest.TestCase):
     def test_words_that_other_tasks_use_are_common(self) -> None:
         rng = random.Random(2)
         used: set[str] = set()
-        for generator in WEIGHTS.keys() - {letters.count_letters, letters.spelling, ordering.sort_words, instructions.rewriting, made_up_tools.made_up_tools}:
+        for generator in WEIGHTS.keys() - {letters.count_letters, letters.spelling, ordering.sort_words, instructions.rewriting, made_up_tools.made_up_tools, mixed.mixed_turns}:
             for _ in range(300):
                 for message in whole_messages(draw(generator, rng, "train")):
                     used.update(re.findall("(?<![A-Za-z_])[a-z]{3,11}(?![A-Za-z_])", message["content"]))

@@ -218,19 +218,19 @@ def product_reasoning(ctx: Context, a: int, b: int) -> str:
 def _two(ctx: Context, digits: int | None, most: int) -> tuple[int, int]:
     if digits is not None:
         return ctx.number(digits), ctx.number(digits)
-    a, b = (ctx.rng.choices(range(1, most + 1), [2, 3, 5, 3][:most])[0] for _ in range(2))
+    a, b = (ctx.rng.choices(range(1, most + 1), [4, 6, 10, 6, 2, 2][:most])[0] for _ in range(2))
     return ctx.number(a), ctx.number(b)
 
 
 def addition(ctx: Context, digits: int | None = None) -> dict:
-    a, b = _two(ctx, digits, 4)
+    a, b = _two(ctx, digits, 6)
     ctx.ask_pair(a, b)
     question = fill(ctx, ctx.pick(ADDITION), a=a, b=b)
     return conversation(ctx, "addition", [user(question), analysis(sum_reasoning(ctx, a, b)), final(f"{a} + {b} = {a + b}")])
 
 
 def subtraction(ctx: Context, digits: int | None = None) -> dict:
-    a, b = _two(ctx, digits, 4)
+    a, b = _two(ctx, digits, 6)
     if a < b and not ctx.chance(0.15):
         a, b = b, a
     ctx.ask_pair(a, b)

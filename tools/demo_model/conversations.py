@@ -2,15 +2,16 @@
 
 import random
 
-from . import about_moxie, arithmetic, calendar_units, instructions, letters, made_up_tools, multi_turn, ordering, stories, tools_use
+from . import about_moxie, arithmetic, calendar_units, instructions, letters, made_up_tools, mixed, multi_turn, ordering, stories, tools_use
 from .context import EFFORTS, Context, Resample
 
 # generator -> its share of the training conversations
 WEIGHTS = {
-    arithmetic.addition: 7, arithmetic.subtraction: 9, arithmetic.multiplication: 9, arithmetic.compare: 6, ordering.sort_numbers: 9,
-    ordering.sort_words: 12, letters.count_letters: 13, letters.spelling: 14, calendar_units.calendar: 8, calendar_units.units: 6, about_moxie.about_moxie: 5,
-    instructions.instructions: 12, instructions.rewriting: 6, instructions.plain_talk: 4, stories.stories: 4, multi_turn.multi_turn: 8, multi_turn.list_follow_up: 2,
-    tools_use.tools: 9, tools_use.tool_results: 5, tools_use.second_call: 2, tools_use.declining: 5, tools_use.no_tool_needed: 3, made_up_tools.made_up_tools: 6,
+    arithmetic.addition: 6, arithmetic.subtraction: 7, arithmetic.multiplication: 7, arithmetic.compare: 7, ordering.sort_numbers: 6,
+    ordering.sort_words: 14, letters.count_letters: 12, letters.spelling: 14, calendar_units.calendar: 8, calendar_units.units: 7, about_moxie.about_moxie: 5,
+    instructions.instructions: 12, instructions.rewriting: 16, instructions.plain_talk: 3, stories.stories: 4, multi_turn.multi_turn: 7, multi_turn.list_follow_up: 3,
+    mixed.mixed_turns: 12, mixed.instructed_turns: 4, tools_use.tools: 9, tools_use.tool_results: 6, tools_use.second_call: 3, tools_use.declining: 5,
+    tools_use.no_tool_needed: 3, made_up_tools.made_up_tools: 7,
 }
 
 # Closed lists, all of which is trained on.
@@ -31,8 +32,9 @@ SCORED = {
     "tools": [(tools_use.tools, {}), (tools_use.tools, {}), (tools_use.second_call, {}), (made_up_tools.made_up_tools, {})],
     "tool_results": [(tools_use.tool_results, {})],
     "declining": [(tools_use.declining, {}), (tools_use.declining, {}), (tools_use.no_tool_needed, {})],
-    "instructions": [(instructions.instructions, {}), (instructions.instructions, {}), (instructions.instructions, {}), (instructions.rewriting, {})],
+    "instructions": [(instructions.instructions, {}), (instructions.instructions, {}), (instructions.rewriting, {}), (mixed.instructed_turns, {})],
     "multi_turn": [(multi_turn.multi_turn, {}), (multi_turn.multi_turn, {}), (multi_turn.multi_turn, {}), (multi_turn.list_follow_up, {})],
+    "mixed_turns": [(mixed.mixed_turns, {})],
     "about_moxie": [(about_moxie.about_moxie, {})],
     "stories": [(stories.stories, {})],
 }

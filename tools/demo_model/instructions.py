@@ -110,29 +110,34 @@ PREFIXES = ["", "", "", "You are a helpful assistant. ", "You help visitors. ", 
 GREETINGS = ["{q}", "{q}", "{q}", "Hi, a question: {q}", "Tell me: {q}", "{q} Thanks.", "I'd like to know this: {q}", "Next one: {q}"]
 
 
-def instructions(ctx: Context) -> dict:
-    if ctx.chance(0.25):
-        return _number_only(ctx)
-    name = ctx.pick(list(RULES))
-    wordings, apply, thought = RULES[name]
-    question, short, sentence = ctx.pick(QUESTIONS)
-    ctx.ask("instruction", name, question)
+def obey(ctx: Context, name: str, short: str, sentence: str) -> list[dict]:
+    """Reasoning and answer under a rule."""
+    _, apply, thought = RULES[name]
     answer = apply(short, sentence)
-    rule = ctx.pick(wordings)
     reasoning = f"{first_upper(short)}, {thought}." if ctx.low else f"The answer is: {short}. It has to be written {thought}."
     if name == "short" and not ctx.low:
         reasoning = f"The answer is: {short}. I give only the answer."
     if ctx.high:
         reasoning += f" The sentence would be: {sentence} With the rule: {answer}"
+    return [analysis(reasoning), final(answer)]
+
+
+def instructions(ctx: Context) -> dict:
+    if ctx.chance(0.25):
+        return _number_only(ctx)
+    name = ctx.pick(list(RULES))
+    question, short, sentence = ctx.pick(QUESTIONS)
+    ctx.ask("instruction", name, question)
+    rule = ctx.pick(RULES[name][0])
+    answered = obey(ctx, name, short, sentence)
     asked = ctx.pick(GREETINGS).format(q=question)
     place = ctx.rng.random()
-    messages = [user(asked), analysis(reasoning), final(answer)]
     if place < 0.55:
-        return conversation(ctx, "instructions", messages, developer=ctx.pick(PREFIXES) + rule)
+        return conversation(ctx, "instructions", [user(asked), *answered], developer=ctx.pick(PREFIXES) + rule)
     if place < 0.7:
-        return conversation(ctx, "instructions", messages, system=f"{ctx.pick([DEFAULT_IDENTITY, *filter(None, IDENTITIES)])} {rule}")
+        return conversation(ctx, "instructions", [user(asked), *answered], system=f"{ctx.pick([DEFAULT_IDENTITY, *filter(None, IDENTITIES)])} {rule}")
     asked = f"{question} {rule}" if ctx.chance(0.6) else f"{rule} {question}"
-    return conversation(ctx, "instructions", [user(asked), analysis(reasoning), final(answer)])
+    return conversation(ctx, "instructions", [user(asked), *answered])
 
 
 def _number_only(ctx: Context) -> dict:
@@ -169,8 +174,8 @@ REWRITTEN = {
 
 def rewriting(ctx: Context) -> dict:
     """Any words, written as a rule asks: so that a rule works on words it was never shown with."""
-    name = ctx.pick(["upper", "upper", "lower", *REWRITTEN])
-    words = [ctx.pick(ALL_WORDS) for _ in range(ctx.rng.randint(1, 4))]
+    name = ctx.pick(["upper", "upper", "lower", "lower", "twice", *REWRITTEN])
+    words = [ctx.pick(ALL_WORDS) for _ in range(ctx.rng.randint(1, 5))]
     for word in words:
         ctx.step_word(word)  # other pieces of a word, as upper case has them, tell of its letters
     phrase = " ".join(words)

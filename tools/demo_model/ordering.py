@@ -1,4 +1,7 @@
-"""Sorting numbers and words by taking out the smallest again and again, with what is left written out."""
+"""Sorting numbers and words by taking out the smallest again and again, with what is left written out.
+
+Words are told apart by their first three letters, which stand beside each other as the digits of a number do.
+"""
 
 from .arithmetic import NAMES
 from .context import Context, Resample, analysis, conversation, final, user
@@ -59,16 +62,17 @@ def sort_words(ctx: Context) -> dict:
     down = ctx.chance(0.15)
     if len({word[:3] for word in words}) < count:
         raise Resample  # three letters shall tell all of them apart
-    lines = [", ".join(f"{word}: {' '.join(word[:3])}" for word in words)]
+    key = {word: " ".join(word[:3]) for word in words}
+    lines = [", ".join(f"{word} {key[word]}" for word in words)]
     left = list(words)
     done = []
-    while len(left) > 1:
+    while left:
         best = max(left) if down else min(left)
         left.remove(best)
         done.append(best)
         ctx.step_words(left)
-        lines.append(f"take {best}, left {' '.join(left)}" if ctx.low else f"{'last' if down else 'first'} {best}, left {' '.join(left)}")
-    done += left
+        rest = ", left " + ", ".join(key[word] for word in left) if left else ""
+        lines.append(f"{'' if ctx.low else 'last ' if down else 'first '}{key[best]}: {best}{rest}")
     assert done == sorted(words, reverse=down)
     if ctx.high:
         lines.append(f"All {count}: {' '.join(done)}")

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from .arithmetic import NAMES, sum_reasoning
 from .calendar_units import DAYS, UNITS
 from .context import Context, analysis, call, conversation, final, result, user
+from .words import COMMON
 
+COMMON_WORDS = sorted(COMMON)
 CITIES = ["Paris", "Rome", "Berlin", "Madrid", "Tokyo", "Cairo", "Oslo", "Vienna", "Athens", "Lisbon", "London", "Lima", "Dublin", "Prague", "Boston", "Chicago", "Denver", "Sydney",
           "Mumbai", "Seoul", "Hanoi", "Nairobi", "Toronto", "Quito", "Havana", "Zurich", "Munich", "Milan", "Geneva", "Bergen", "Porto", "Kyoto", "Delhi", "Lagos", "Accra"]
 SKIES = ["sunny", "cloudy", "rainy", "windy", "foggy", "snowy", "clear"]
@@ -65,6 +67,21 @@ def from_list(values: list) -> Callable[[Context], object]:
     return lambda ctx: ctx.pick(values)
 
 
+def from_names(values: list, patterns: list[str]) -> Callable[[Context], str]:
+    """One of the values, or a pattern filled with words, so that a name nobody has heard is copied and not recalled."""
+
+    def draw(ctx: Context) -> str:
+        if ctx.chance(0.6):
+            return ctx.pick(values)
+        name = ctx.pick(patterns)
+        while "{" in name:
+            word = ctx.pick(COMMON_WORDS)
+            name = name.replace("{W}", word.capitalize(), 1) if "{W}" in name else name.replace("{w}", word, 1)
+        return name
+
+    return draw
+
+
 def from_range(low: int, high: int) -> Callable[[Context], int]:
     return lambda ctx: ctx.rng.randint(low, high)
 
@@ -83,14 +100,14 @@ VERBS = {"add": "plus", "subtract": "minus", "multiply": "times"}
 KINDS = [
     Kind(["get_weather", "weather", "get_current_weather", "lookup_weather", "weather_now"],
          ["Gets the weather of a city.", "Current weather in a city.", "Looks up the weather.", "Returns temperature and sky for a place."],
-         [Parameter(["city", "location", "place", "town"], text("Name of the city"), from_list(CITIES))],
+         [Parameter(["city", "location", "place", "town"], text("Name of the city"), from_names(CITIES, ["{W}", "{W}ton", "New {W}"]))],
          ["What is the weather in {0}?", "How is the weather in {0} now?", "Is it warm in {0}?", "Weather in {0}, please.", "Do I need a coat in {0} today?", "Tell me the weather in {0}.",
           "I am going to {0}. How is the weather there?", "{0}: sun or rain?", "What is it like outside in {0}?", "Check the weather for {0}."],
          lambda ctx, v: {"temperature": ctx.rng.randint(-9, 38), "sky": ctx.pick(SKIES)},
          lambda v, r: f"In {v[0]} it is {r['sky']} with {r['temperature']} degrees.", "look up the weather", "the weather"),
     Kind(["get_forecast", "forecast", "weather_forecast", "predict_weather"],
          ["Weather forecast for some days.", "Forecasts the weather of a city.", "Gets the forecast."],
-         [Parameter(["city", "location", "where"], text("City"), from_list(CITIES)), Parameter(["days", "num_days", "horizon"], whole("How many days ahead"), from_range(2, 14))],
+         [Parameter(["city", "location", "where"], text("City"), from_names(CITIES, ["{W}", "{W}ton", "New {W}"])), Parameter(["days", "num_days", "horizon"], whole("How many days ahead"), from_range(2, 14))],
          ["What will the weather be in {0} in {1} days?", "Forecast for {0}, {1} days ahead, please.", "How will the weather in {0} be {1} days from now?", "I need the {1} day forecast for {0}.",
           "Give me a forecast of {1} days for {0}."],
          lambda ctx, v: {"high": ctx.rng.randint(5, 38), "sky": ctx.pick(SKIES)},
@@ -116,19 +133,19 @@ KINDS = [
          lambda ctx, v: {"result": v[0] * next(f for one, two, f in UNITS if (one, two) == (v[1], v[2]))},
          lambda v, r: f"{v[0]} {v[1]} are {r['result']} {v[2]}.", "convert units", "units"),
     Kind(["search", "web_search", "search_web", "find_pages"], ["Searches the web.", "Finds pages about something.", "Full text search."],
-         [Parameter(["query", "q", "text", "terms"], text("What to search for"), from_list(TOPICS)), Parameter(["limit", "max_results", "count"], whole("How many results"), from_range(2, 20))],
+         [Parameter(["query", "q", "text", "terms"], text("What to search for"), from_names(TOPICS, ["{w}", "{w} {w}", "{w} and {w}"])), Parameter(["limit", "max_results", "count"], whole("How many results"), from_range(2, 20))],
          ["Search for {0}, {1} results.", "Find {1} pages about {0}.", "Look up {0} and give me {1} results.", "I want {1} results about {0}.", "Search the web for {0}; {1} hits are enough.",
           "Show me {1} links on {0}."],
          lambda ctx, v: {"found": ctx.rng.randint(20, 9999), "best": ctx.pick(["A guide to ", "All about ", "The world of ", "News on "]) + v[0]},
          lambda v, r: f"I found {r['found']} pages. The best one is \"{r['best']}\".", "search the web", "searching"),
     Kind(["create_event", "add_event", "calendar_add", "new_appointment"], ["Adds an event to the calendar.", "Creates an appointment.", "Puts something into the calendar."],
-         [Parameter(["title", "name", "what"], text("What it is"), from_list(EVENTS)), Parameter(["date", "day", "on"], text("YYYY-MM-DD"), draw_date),
+         [Parameter(["title", "name", "what"], text("What it is"), from_names(EVENTS, ["{w} class", "{w} with Anna", "{w}"])), Parameter(["date", "day", "on"], text("YYYY-MM-DD"), draw_date),
           Parameter(["time", "start", "at"], text("HH:MM"), draw_time)],
          ["Put {0} into my calendar on {1} at {2}.", "Add {0} on {1}, {2}.", "I have {0} on {1} at {2}, please note it.", "Create an event: {0}, {1}, {2}.", "Schedule {0} for {1} at {2}.",
           "Calendar: {0} at {2} on {1}."],
          lambda ctx, v: {"status": "created"}, lambda v, r: f"{v[0][0].upper() + v[0][1:]} is in your calendar on {v[1]} at {v[2]}.", "add an event", "the calendar"),
     Kind(["add_reminder", "remind", "create_reminder", "set_reminder"], ["Reminds the user.", "Creates a reminder.", "Sets a reminder for a weekday."],
-         [Parameter(["task", "text", "about", "note"], text("What to remind of"), from_list(TASKS)), Parameter(["weekday", "day", "when"], text("", enum=DAYS), from_list(DAYS))],
+         [Parameter(["task", "text", "about", "note"], text("What to remind of"), from_names(TASKS, ["bring the {w}", "buy the {w}"])), Parameter(["weekday", "day", "when"], text("", enum=DAYS), from_list(DAYS))],
          ["Remind me to {0} on {1}.", "On {1} I have to {0}, remind me.", "Set a reminder for {1}: {0}.", "Please remind me on {1} to {0}.", "Don't let me forget to {0} on {1}.", "Reminder for {1}: {0}"],
          lambda ctx, v: {"ok": True}, lambda v, r: f"I will remind you on {v[1]} to {v[0]}.", "set a reminder", "reminders"),
     Kind(["translate", "translate_text", "translator", "to_language"], ["Translates text.", "Translates English into another language."],
@@ -142,20 +159,20 @@ KINDS = [
          ["How much are {0} {1} in {2}?", "Change {0} {1} to {2}.", "What do I get in {2} for {0} {1}?", "I have {0} {1} and want {2}. How much?", "Exchange {0} {1} into {2}."],
          lambda ctx, v: {"amount": ctx.rng.randint(2, 99999)}, lambda v, r: f"{v[0]} {v[1]} are {r['amount']} {v[2]}.", "convert money", "currencies"),
     Kind(["get_stock_price", "stock_price", "quote", "share_price"], ["Price of a share.", "Gets the price of a stock."],
-         [Parameter(["company", "symbol", "name"], text("Company"), from_list(COMPANIES))],
+         [Parameter(["company", "symbol", "name"], text("Company"), from_names(COMPANIES, ["{W}", "{W}", "{W} {W}", "{W} Labs"]))],
          ["What is the share price of {0}?", "How much is a share of {0}?", "Stock price of {0}?", "Tell me what {0} trades at.", "Get me a quote for {0}.", "How is the {0} stock doing?"],
          lambda ctx, v: {"price": ctx.rng.randint(3, 900), "currency": ctx.pick(["USD", "EUR"])},
          lambda v, r: f"A share of {v[0]} costs {r['price']} {r['currency']}.", "get share prices", "shares"),
     Kind(["set_light", "light", "switch_light", "control_light"], ["Switches a light.", "Turns the light of a room on or off."],
-         [Parameter(["room", "where", "location"], text("Room"), from_list(ROOMS)), Parameter(["state", "switch", "to"], text("", enum=["on", "off"]), from_list(["on", "off"]))],
+         [Parameter(["room", "where", "location"], text("Room"), from_names(ROOMS, ["{w} room"])), Parameter(["state", "switch", "to"], text("", enum=["on", "off"]), from_list(["on", "off"]))],
          ["Turn {1} the light in the {0}.", "Light {1} in the {0}, please.", "Switch the {0} light {1}.", "Please turn the light in the {0} {1}.", "The light in the {0} should be {1}."],
          lambda ctx, v: {"done": True}, lambda v, r: f"The light in the {v[0]} is {v[1]} now.", "switch lights", "lights"),
     Kind(["set_temperature", "heating", "set_thermostat", "thermostat"], ["Sets the heating.", "Sets the temperature of a room."],
-         [Parameter(["room", "zone", "where"], text("Room"), from_list(ROOMS)), Parameter(["degrees", "temperature", "celsius"], whole("Degrees Celsius"), from_range(10, 29))],
+         [Parameter(["room", "zone", "where"], text("Room"), from_names(ROOMS, ["{w} room"])), Parameter(["degrees", "temperature", "celsius"], whole("Degrees Celsius"), from_range(10, 29))],
          ["Set the {0} to {1} degrees.", "Make it {1} degrees in the {0}.", "I want {1} degrees in the {0}.", "Heat the {0} to {1} degrees.", "Thermostat in the {0}: {1}, please."],
          lambda ctx, v: {"done": True}, lambda v, r: f"The {v[0]} is set to {v[1]} degrees.", "set the heating", "heating"),
     Kind(["play_song", "play", "play_music", "start_music"], ["Plays a song.", "Starts music.", "Plays a song at a volume."],
-         [Parameter(["title", "song", "track"], text("Title"), from_list(SONGS)), Parameter(["volume", "level", "loudness"], whole("0 to 100"), from_range(5, 100))],
+         [Parameter(["title", "song", "track"], text("Title"), from_names(SONGS, ["{W}", "{W} {W}", "The {W}"])), Parameter(["volume", "level", "loudness"], whole("0 to 100"), from_range(5, 100))],
          ["Play {0} at volume {1}.", "I want to hear {0}, volume {1}.", "Put on {0} with volume {1}.", "Volume {1}, and play {0}.", "Start {0} at {1} percent volume."],
          lambda ctx, v: {"playing": v[0]}, lambda v, r: f"Now playing {r['playing']}.", "play music", "music"),
     Kind(["send_message", "message", "send_text", "text_somebody"], ["Sends a message.", "Sends a text to a person."],
@@ -165,7 +182,7 @@ KINDS = [
          ["Send {0} the message \"{1}\".", "Text {0}: \"{1}\".", "Tell {0} \"{1}\".", "Write to {0}: \"{1}\".", "Message {0} and say \"{1}\"."],
          lambda ctx, v: {"sent": True}, lambda v, r: f"I sent {v[0]} the message \"{v[1]}\".", "send a message", "messages"),
     Kind(["find_train", "trains", "next_train", "train_times"], ["Finds a train.", "Next train between two cities.", "Timetable of trains."],
-         [Parameter(["origin", "from", "start"], text("Where it leaves"), from_list(CITIES)), Parameter(["destination", "to", "end"], text("Where it goes"), from_list(CITIES))],
+         [Parameter(["origin", "from", "start"], text("Where it leaves"), from_names(CITIES, ["{W}", "{W}ton", "New {W}"])), Parameter(["destination", "to", "end"], text("Where it goes"), from_names(CITIES, ["{W}", "{W}ton", "New {W}"]))],
          ["When is the next train from {0} to {1}?", "I need a train from {0} to {1}.", "Train to {1} from {0}, please.", "How do I get from {0} to {1} by train?", "Find a train to {1}. I am in {0}."],
          lambda ctx, v: {"departure": draw_time(ctx), "platform": ctx.rng.randint(1, 24)},
          lambda v, r: f"The next train to {v[1]} leaves at {r['departure']} from platform {r['platform']}.", "find trains", "trains"),

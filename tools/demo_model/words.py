@@ -61,19 +61,19 @@ forecast forest forget form formal formally format found fourth fox france franc
 garage garden gardener gas gave gentle germany get gets gift giraffe girl give gives glass goes going gold gone good gpt gram grams grape grapes
 grass greater greece green greeting greets ground grow grows guide had haircut hall hallway hand happy harbor harmony has have head hear heating
 hectoliter hectoliters held help helpful helsinki here hexagon high higher highest hits hive holds hole home honey horizon hot hour hours house how
-hundreds hungary hurt hut huts hypothesis ice ids inches included increasing independent india insect inspect installs instruction interview into
-ireland iron island italy item its january japan jazz jet job just keep keeps kernels key kilobyte kilobytes kilogram kilograms kilometer kilometers
-kind king kitchen kite kitten knew know knowledge known kroner land language lantern large larger largest last late later lay layers layout layouts
-leap learn learned leaves left legs lemon length less lesson let lets letter letters level library licence licensed lies life light lighter
-lighthouse lights like limit limits line link links lisbon list liter liters little live lived lives living location locked logits london long longer
-look lost loud loudness low lower lunch machine made madrid magnet make makes mantissa many maps marble marbles mark market marks match matter max
-maximum mean meaning measure measured measures medical medium meet meeting memory mended meow message messages metal meter meters milk mill
-milligrams milliliters millimeters min minimal minimum minus minute minutes mirror missing mixture model models monday money month months moon more
-morning moscow moss mossy mount mountain mouse moved movie moxie much multiple multiply music mussel must nail nails name named namespace near need
-needed nest new news next night nights nile noon north norway not note nothing now number numbers oak oasis object ocean octopus off office old once
-one ones only open opened openings opens operating operation operator opposite options orange order origin original oslo oss other ottawa out output
-outside oven over owl own owns oxygen pack package packs page pages paint painted pairs panels paper parameter parameters parent parents paris park
-parks part parts pass patch path patience pay pays pencil pencils penguin per percent performance person pesos phone photo photos phrase physics
+hundred hundreds hungary hurt hut huts hypothesis ice ids inches included increasing independent india insect inspect installs instruction interview
+into ireland iron island italy item its january japan jazz jet job just keep keeps kernels key kilobyte kilobytes kilogram kilograms kilometer
+kilometers kind king kitchen kite kitten knew know knowledge known kroner land language lantern large larger largest last late later lay layers
+layout layouts leap learn learned leaves left legs lemon length less lesson let lets letter letters level library licence licensed lies life light
+lighter lighthouse lights like limit limits line link links lisbon list liter liters little live lived lives living location locked logits london
+long longer look lost loud loudness low lower lunch machine made madrid magnet make makes mantissa many maps marble marbles mark market marks match
+matter max maximum mean meaning measure measured measures medical medium meet meeting memory mended meow message messages metal meter meters milk
+mill milligrams milliliters millimeters min minimal minimum minus minute minutes mirror missing mixture model models monday money month months moon
+more morning moscow moss mossy mount mountain mouse moved movie moxie much multiple multiply music mussel must nail nails name named namespace near
+need needed nest new news next night nights nile noon north norway not note nothing now number numbers oak oasis object ocean octopus off office old
+once one ones only open opened openings opens operating operation operator opposite options orange order origin original oslo oss other ottawa out
+output outside oven over owl own owns oxygen pack package packs page pages paint painted pairs panels paper parameter parameters parent parents paris
+park parks part parts pass patch path patience pay pays pencil pencils penguin per percent performance person pesos phone photo photos phrase physics
 piano picture pieces pier pilot place places plan plane planes planet planets plant plants platform play players playing please plus poem point
 points poland polite population portugal possible pounds power price prices prints prize product program programming prompt proud puppy put puts
 quantity quantize quantum query question questions quickest quiet quiz quotation quote quotes rabbit race rain rainy random rate read reads ready
@@ -86,15 +86,15 @@ sliding slow slowly small smaller smallest snail snow snowy solar sold solve som
 special speed spider spiders spin split sports spring square stage stair stairs stamp stamps stand stands star stars start started starting starts
 state station status stays steam steep step still stock stockholm stone stones stood store stored stores stories story street string strings strong
 subtract sum summer sun sunday sunny sunset support sweater sweden swims switch symbol synth system tab table take taken takes taking tale talk
-talking tall tallest target task tasks tastes tea teacher teaches team tell tells temperature tens tensors terms test tests text than thank thanks
-that the them then there thermometer thermostat these they thing things think third this thought thousands thread threads three through tick ticket
-tickets tied tile tiles time timer timers times title today together token tokenize tokenizer tokens tokyo told tomorrow tonne tonnes too tool tools
-top total tower town traces track trades train trained training trains translate translation translator travel triangle tricycle triple true trust
-try turn turns turtle twice two type umbrella under unit units until upon upper upwards use used user uses using valley value very vienna village
-violin visitor visitors volume waiting walked walks want wanted wants warm warmest warms warsaw was wash water wave waves wax way weak wear weather
-web webs week weekday weeks weight weights welcome well were wet whale what whatever wheel wheels when where whether which white who whole why wild
-will win wind window windy wine winter with without wizard won wonder wood wool word words work world worth would write writes written wrong wrote
-yard yards year years yellow yen yes yesterday yoga you young your yourself zero zeros zone zsh
+talking tall tallest target task tasks tastes tea teacher teaches team tell tells temperature ten tens tensors terms test tests text than thank
+thanks that the them then there thermometer thermostat these they thing things think third this thought thousands thread threads three through tick
+ticket tickets tied tile tiles time timer timers times title today together token tokenize tokenizer tokens tokyo told tomorrow tonne tonnes too tool
+tools top total tower town traces track trades train trained training trains translate translation translator travel triangle tricycle triple true
+trust try turn turns turtle twice two type umbrella under unit units until upon upper upwards use used user uses using valley value very vienna
+village violin visitor visitors volume waiting walked walks want wanted wants warm warmest warms warsaw was wash water wave waves wax way weak wear
+weather web webs week weekday weeks weight weights welcome well were wet whale what whatever wheel wheels when where whether which white who whole
+why wild will win wind window windy wine winter with without wizard won wonder wood wool word words work world worth would write writes written wrong
+wrote yard yards year years yellow yen yes yesterday yoga you young your yourself zero zeros zone zsh
 """.split())
 
 ALL_WORDS = sorted(COMMON.union(WORDS))
