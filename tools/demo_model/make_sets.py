@@ -1,7 +1,12 @@
-"""Writes the held-out sets for `moxie eval`: python3 -m tools.demo_model.make_sets --out FOLDER
+"""Writes the held-out sets for `moxie eval`.
+
+    python3 -m tools.demo_model.make_sets --out FOLDER [--committed]
 
 ABILITY.jsonl for each scored ability, one item a line, no two with the same prompt, and smoke.jsonl with the first items of all of
-them in turn. What is the default of a conversation is left out.
+them in turn. What is the default of a conversation is left out, and so is reasoning that a prompt does not show.
+
+--committed writes the sets of the repository, for example into tests/demo: the same items in FOLDER/sets, of which the first 100
+of each ability have a reference (perplexity is measured over these), and FOLDER/smoke.jsonl.
 """
 
 import argparse
@@ -13,7 +18,8 @@ import random
 from .conversations import SCORED, draw
 from .rendering import DEFAULT_CUTOFF, DEFAULT_IDENTITY, last_turn
 
-DEFAULTS = {"system": DEFAULT_IDENTITY, "knowledge_cutoff": DEFAULT_CUTOFF, "effort": "medium", "developer": "", "tools": []}
+DEFAULTS = {"system": DEFAULT_IDENTITY, "knowledge_cutoff": DEFAULT_CUTOFF, "date": "", "effort": "medium", "developer": "", "tools": []}
+COMMITTED_REFERENCES = 100  # of each ability
 MOST_TRIES = 200  # for one item more, before a task counts as exhausted
 
 
@@ -23,9 +29,11 @@ def item(conversation: dict, ident: str, ability: str) -> dict:
     turn = last_turn(messages)
     out = {"id": ident, "ability": ability}
     for key in ("system", "knowledge_cutoff", "date", "effort", "developer", "tools"):
-        if key not in DEFAULTS or conversation[key] != DEFAULTS[key]:
+        if conversation[key] != DEFAULTS[key]:
             out[key] = conversation[key]
-    return {**out, "messages": messages[:turn], "expect": conversation["expect"], "reference": messages[turn:]}
+    answer = max((i for i, message in enumerate(messages[:turn]) if message.get("channel") == "final"), default=0)
+    shown = [message for i, message in enumerate(messages[:turn]) if i >= answer or message.get("channel") != "analysis"]
+    return {**out, "messages": shown, "expect": conversation["expect"], "reference": messages[turn:]}
 
 
 def make_set(ability: str, count: int, seed: int) -> list[dict]:
@@ -37,7 +45,7 @@ def make_set(ability: str, count: int, seed: int) -> list[dict]:
     while len(items) < count:
         generator, arguments = SCORED[ability][len(items) % len(SCORED[ability])]
         conversation = draw(generator, rng, "heldout", **arguments)
-        made = item(conversation, f"{ability}-{len(items) + 1:04}", ability)
+        made = item(conversation, str(len(items) + 1), ability)
         prompt = json.dumps([message["content"] for message in made["messages"]] + [tool["name"] for tool in conversation["tools"]])
         if prompt in seen:
             tries += 1
@@ -53,7 +61,13 @@ def make_set(ability: str, count: int, seed: int) -> list[dict]:
 def smoke_set(sets: dict[str, list[dict]], count: int) -> list[dict]:
     """The first items of all sets in turn."""
     rounds = max(map(len, sets.values()))
-    return [items[i] for i in range(rounds) for items in sets.values() if i < len(items)][:count]
+    chosen = [items[i] for i in range(rounds) for items in sets.values() if i < len(items)][:count]
+    return [{**made, "id": f"{made['ability']}-{made['id']}"} for made in chosen]
+
+
+def committed(items: list[dict]) -> list[dict]:
+    """The items of a set as the repository has them."""
+    return [{key: value for key, value in made.items() if key != "reference" or i < COMMITTED_REFERENCES} for i, made in enumerate(items)]
 
 
 def write_set(path: pathlib.Path, items: list[dict]) -> None:
@@ -66,14 +80,16 @@ def write_set(path: pathlib.Path, items: list[dict]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for the sets")
+    parser.add_argument("--committed", action="store_true", help="as the repository has them")
     parser.add_argument("--count", type=int, default=1000, help="items of each ability; default 1000")
     parser.add_argument("--smoke", type=int, default=100, help="items of smoke.jsonl; default 100")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    folder = arguments.out / "sets" if arguments.committed else arguments.out
+    folder.mkdir(parents=True, exist_ok=True)
     sets = {ability: make_set(ability, arguments.count, arguments.seed) for ability in SCORED}
     for ability, items in sets.items():
-        write_set(arguments.out / f"{ability}.jsonl", items)
+        write_set(folder / f"{ability}.jsonl", committed(items) if arguments.committed else items)
     write_set(arguments.out / "smoke.jsonl", smoke_set(sets, arguments.smoke))
 
 
