@@ -132,7 +132,8 @@ std::string describe_speed(const GenerationStats& stats, const SamplingParams& s
   text += concat(" at ", format_fixed(rate(computed, stats.prefill_seconds), 1), "/s, answer ",
                  stats.generated_tokens, " tokens");
   if (steps > 0) text += concat(" at ", format_fixed(rate(steps, stats.decode_seconds), 2), "/s");
-  if (sampling.temperature > 0) text += concat(", seed ", sampling.seed);
+  // Where only the likeliest token can be drawn, the seed shows in nothing.
+  if (sampling.temperature > 0 && sampling.top_k != 1) text += concat(", seed ", sampling.seed);
   return text;
 }
 

@@ -53,6 +53,8 @@ void AnswerPrinter::text(Part part, std::string_view piece) {
 void AnswerPrinter::end(Part) {
   if (dimmed_) print("\033[0m");
   dimmed_ = false;
+  // What follows goes to the other stream, which may be the same file.
+  if (to_stderr_ && !err_.at_line_start) write("\n");
 }
 
 void AnswerPrinter::write(std::string_view piece) {

@@ -301,6 +301,38 @@ class Demo(unittest.TestCase):
         self.assertIn(places, json.loads(moxie("doctor", "--json", program=program)[1])["demo_model"])
 
 
+CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+@unittest.skipUnless(os.path.exists(os.path.join(CHECKOUT, "models", "demo", "model.safetensors")),
+                     "models/demo/model.safetensors is not here")
+class CheckoutsDemo(unittest.TestCase):
+    """What ./demo.sh shows."""
+
+    def test_reasoning_and_answer_stand_on_lines_of_their_own_in_one_file(self):
+        done = subprocess.run([PROGRAM, "run", "What is 347 + 58?", "--reasoning", "show", "--quiet"],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+        lines = done.stdout.splitlines()
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertGreater(len(lines), 1)
+        self.assertIn("405", lines[-1])
+
+    def test_greedy_by_its_own_settings(self):
+        outs = {moxie("run", "What is 37 * 24?", "--json", "--seed", str(seed))[1].split('"seed"')[0] for seed in range(3)}
+        self.assertEqual(len(outs), 1)
+        self.assertNotIn("seed", moxie("run", "What is 37 * 24?")[2])
+
+    def test_a_scripted_conversation_with_a_tool(self):
+        tools = os.path.join(CHECKOUT, "models", "demo", "tools.json")
+        code, out, err = moxie("chat", "--echo", "--tools", tools,
+                               stdin="What is the weather in Oslo?\n{\"temperature\": 7, \"sky\": \"rainy\"}\n")
+        self.assertEqual(code, 0, err)
+        self.assertTrue(out.startswith(
+            ">>> What is the weather in Oslo?\n{\"name\": \"get_weather\", \"arguments\": {\"city\":\"Oslo\"}}\n"
+            "result of get_weather> {\"temperature\": 7, \"sky\": \"rainy\"}\n"), out)
+        self.assertIn("rainy", out.splitlines()[-1])
+
+
 class Run(unittest.TestCase):
     def run_ok(self, *args, **more):
         code, out, err = moxie("run", *args, **more)
