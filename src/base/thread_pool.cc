@@ -27,9 +27,19 @@ inline void pause_cpu() {
 #endif
 }
 
-// Long enough to bridge the serial parts of a decode step, short enough not to burn a core while a
-// user types.
-constexpr int kSpins = 20000;
+// Who waits spins, then leaves its CPU to whoever wants it between looks, then (a worker without
+// work) sleeps. Spinning bridges the serial parts of a decode step; leaving lets a thread that this
+// one waits for, or another program, run where there are fewer CPUs than threads; sleeping comes
+// soon enough not to burn a core while a user types.
+constexpr int kSpins = 1000;   // some 20 to 40 us
+constexpr int kYields = 1500;  // some 400 us, if nobody else wants the CPU
+
+inline void wait_a_little(int turn) {
+  if (turn < kSpins)
+    pause_cpu();
+  else
+    std::this_thread::yield();
+}
 
 }  // namespace
 
@@ -39,10 +49,12 @@ struct ThreadPool::State {
   const int num_threads;
   std::vector<std::thread> threads;
 
-  // The loop in progress. `generation` is published last (release) and read first (acquire).
-  alignas(64) std::atomic<uint64_t> generation{0};
-  alignas(64) std::atomic<int> next_task{0};
-  alignas(64) std::atomic<int> busy_workers{0};
+  // Tasks of the loop in progress that nobody has claimed. A claim takes the last of them, so that
+  // a worker that comes too late finds 0, or a task of the next loop, which is as good to it: no
+  // loop waits for a worker that has claimed nothing.
+  alignas(64) std::atomic<int> unclaimed{0};
+  alignas(64) std::atomic<int> unfinished{0};  // claimed or not; 0: no loop is in progress
+  // Written between loops, read by who has claimed a task, for which the loop waits.
   FunctionRef<void(int, int)>* body = nullptr;
   int num_tasks = 0;
   std::atomic<bool> stopping{false};
@@ -53,52 +65,58 @@ struct ThreadPool::State {
   std::mutex failure_mutex;
   std::exception_ptr failure;
 
-  void run_tasks(int worker) {
-    for (;;) {
-      const int task = next_task.fetch_add(1, std::memory_order_relaxed);
-      if (task >= num_tasks) return;
-      try {
-        (*body)(task, worker);
-      } catch (...) {
-        const std::lock_guard lock(failure_mutex);
-        if (!failure) failure = std::current_exception();
-        next_task.store(num_tasks, std::memory_order_relaxed);
-      }
+  bool has_work() const { return unclaimed.load() > 0 || stopping.load(std::memory_order_relaxed); }
+
+  // Takes up to `most` tasks; returns how many there were before. Acquire: what publish() wrote.
+  int claim(int most) {
+    int left = unclaimed.load(std::memory_order_relaxed);
+    while (left > 0 &&
+           !unclaimed.compare_exchange_weak(left, left - std::min(most, left),
+                                            std::memory_order_acquire, std::memory_order_relaxed)) {
     }
+    return left;
+  }
+
+  void run_tasks(int worker) {
+    int done = 0;
+    while (const int left = claim(1)) {
+      try {
+        (*body)(num_tasks - left, worker);
+      } catch (...) {
+        {
+          const std::lock_guard lock(failure_mutex);
+          if (!failure) failure = std::current_exception();
+        }
+        done += claim(num_tasks);  // of the rest nobody needs the results
+      }
+      ++done;
+    }
+    // Release: the caller sees everything the tasks wrote.
+    if (done > 0) unfinished.fetch_sub(done, std::memory_order_release);
   }
 
   void work(int worker) {
-    uint64_t seen = 0;
-    for (;;) {
-      uint64_t current = generation.load(std::memory_order_acquire);
-      for (int spin = 0; current == seen && spin < kSpins; ++spin) {
-        pause_cpu();
-        current = generation.load(std::memory_order_acquire);
-      }
-      if (current == seen) {
+    while (!stopping.load(std::memory_order_relaxed)) {
+      for (int turn = 0; turn < kSpins + kYields && !has_work(); ++turn) wait_a_little(turn);
+      if (!has_work()) {
         std::unique_lock lock(mutex);
         sleepers.fetch_add(1);
-        wake.wait(lock, [&] { return generation.load(std::memory_order_acquire) != seen; });
+        wake.wait(lock, [&] { return has_work(); });
         sleepers.fetch_sub(1);
-        current = generation.load(std::memory_order_acquire);
       }
-      seen = current;
-      if (stopping.load(std::memory_order_relaxed)) return;
       run_tasks(worker);
-      // Release: the caller sees everything the tasks wrote.
-      busy_workers.fetch_sub(1, std::memory_order_release);
     }
   }
 
-  void publish() {
-    generation.fetch_add(1);  // sequentially consistent: ordered against `sleepers` below
-    if (sleepers.load() > 0) {
-      // Under the mutex, so that no worker is between its test and its sleep.
-      {
-        const std::lock_guard lock(mutex);
-      }
-      wake.notify_all();
+  // Wakes who sleeps. What has_work() looks at has been changed before, in the one order of
+  // sequentially consistent operations that also has `sleepers`.
+  void wake_sleepers() {
+    if (sleepers.load() == 0) return;
+    // Under the mutex, so that no worker is between its test and its sleep.
+    {
+      const std::lock_guard lock(mutex);
     }
+    wake.notify_all();
   }
 };
 
@@ -112,9 +130,8 @@ ThreadPool::ThreadPool(int num_threads) : state_(std::make_unique<State>(num_thr
 
 ThreadPool::~ThreadPool() {
   state_->stopping.store(true);
-  state_->publish();
   {
-    // A worker may have tested `generation` before the increment and be about to sleep.
+    // A worker may have looked before and be about to sleep.
     const std::lock_guard lock(state_->mutex);
   }
   state_->wake.notify_all();
@@ -132,17 +149,12 @@ void ThreadPool::parallel_for(int num_tasks, FunctionRef<void(int, int)> body) {
   }
   state.body = &body;
   state.num_tasks = num_tasks;
-  state.next_task.store(0, std::memory_order_relaxed);
-  state.busy_workers.store(state.num_threads - 1, std::memory_order_relaxed);
-  state.publish();
+  state.unfinished.store(num_tasks, std::memory_order_relaxed);
+  state.unclaimed.store(num_tasks);
+  state.wake_sleepers();
   state.run_tasks(0);
-  // With more threads than CPUs the last worker may not be running at all: let it.
-  for (int spin = 0; state.busy_workers.load(std::memory_order_acquire) != 0; ++spin) {
-    if (spin < kSpins)
-      pause_cpu();
-    else
-      std::this_thread::yield();
-  }
+  for (int turn = 0; state.unfinished.load(std::memory_order_acquire) != 0; ++turn)
+    wait_a_little(std::min(turn, kSpins));
   if (state.failure) {
     std::exception_ptr failure;
     std::swap(failure, state.failure);

@@ -3,7 +3,8 @@
 // parallel_for() hands out task indices 0 .. num_tasks-1 to the workers and the calling thread,
 // each index exactly once, in rising order of claiming, and returns when all have finished. A task
 // learns which worker runs it (0 .. num_threads()-1) so that it can use that worker's scratch
-// memory. Nothing is allocated per call. Workers spin for a short time between loops, then sleep.
+// memory. Nothing is allocated per call. Workers spin for a short time between loops, then sleep; a
+// loop waits for the tasks that were claimed, not for a worker that had no time to claim one.
 //
 // Threads: one thread at a time may call parallel_for(); tasks must not call it again.
 // An exception thrown by a task is rethrown by parallel_for() after the loop has drained.
