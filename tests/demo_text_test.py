@@ -31,7 +31,7 @@ from demo_model.tokenizer import SPECIAL_TOKENS, Tokenizer  # noqa: E402
 BUILD = ROOT / "build" / "dev"
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
 CHAIN = re.compile(r"\d+(?:\s*[-+*/x<>]\s*\d+)+")
-PAIR_TASKS = {"addition", "subtraction", "multiplication", "compare"}
+PAIR_TASKS = {"addition", "subtraction", "multiplication", "division", "compare"}
 
 
 def byte_tokenizer() -> dict:

@@ -47,6 +47,12 @@ MULTIPLICATION = [
     "A hall has {a} rows of {b} seats. How many seats does it have?", "One {thing} costs {b} cents. What do {a} {things} cost, in cents?",
     "{name} walks {b} minutes on each of {a} days. How many minutes is that?",
 ]
+DIVISION = ["What is {a} / {b}?", "What is {a} divided by {b}?", "{a} / {b}", "{a}/{b}", "{a} / {b} = ?", "{a} : {b}", "Divide {a} by {b}.", "Compute {a} / {b}.", "Calculate {a} / {b}.",
+            "How much is {a} divided by {b}?", "Work out {a} / {b}.", "Please divide {a} by {b}.", "Can you divide {a} by {b}?", "I need {a} / {b}.", "{a} divided by {b} is what?",
+            "How often does {b} fit into {a}?", "{b} people share {a} {things}. How many does each one get?", "What do you get when you divide {a} by {b}?"]
+NOT_LEARNED = ["What is the square root of {a}?", "What is {a} to the power of {b}?", "What is {p}% of {a}?", "How much is {p} percent of {a}?", "What is {a} mod {b}?", "Is {a} prime?",
+               "What is the sine of {a}?", "What is the factorial of {b}?", "What is the average of {a} and {b}?", "Solve x + {a} = {b}.", "Round {a}.{p}.",
+               "What is the logarithm of {a}?", "Factor {a}.", "{a} ^ {b}", "sqrt({a})", "{p}% of {a}"]
 COMPARE_LARGER = [
     "Which is larger, {a} or {b}?", "Which number is bigger: {a} or {b}?", "What is the maximum of {a} and {b}?", "Which is greater, {a} or {b}?",
     "Give me the larger of {a} and {b}.", "Compare {a} and {b}: which is larger?", "{a} or {b}, which one is more?", "max({a}, {b})?",
@@ -158,6 +164,19 @@ def multiply_lines(ctx: Context, a: int, b: int) -> list[str]:
     return lines
 
 
+def divide_lines(a: int, b: int, low: bool) -> tuple[str, int, int]:
+    """Long division by a single digit: reasoning, quotient and remainder."""
+    facts, rest, result = [], 0, ""
+    for digit in str(a):
+        part = 10 * rest + int(digit)
+        times, rest = divmod(part, b)
+        facts.append(f"{part}: {times}*{b}={times * b} rest {rest}")
+        result += str(times)
+    assert divmod(a, b) == (int(result), rest)
+    line = ", ".join(facts) + f": {int(result)} rest {rest}"
+    return line if low else f"{a} by {b}, digit after digit\n{line}", int(result), rest
+
+
 def compare_lines(a: int, b: int) -> list[str]:
     """Ends in a line "a SIGN b"."""
     sign = "<" if a < b else ">" if a > b else "="
@@ -249,6 +268,40 @@ def multiplication(ctx: Context, digits: int | None = None) -> dict:
     ctx.ask_pair(a, b)
     question = fill(ctx, ctx.pick(MULTIPLICATION), a=a, b=b)
     return conversation(ctx, "multiplication", [user(question), analysis(product_reasoning(ctx, a, b)), final(f"{a} * {b} = {a * b}")])
+
+
+def division(ctx: Context, exact: float = 0.7) -> dict:
+    """By a single digit; some with a remainder."""
+    b = ctx.rng.randint(2, 9)
+    a = ctx.number(ctx.pick([1, 2, 2, 3, 3, 4]))
+    if ctx.chance(exact):
+        a -= a % b
+    ctx.ask_pair(a, b)
+    text, quotient, rest = divide_lines(a, b, ctx.low)
+    if ctx.high:
+        ctx.step_pair(quotient, b)
+        ctx.step_pair(quotient * b, rest)
+        text += f"\nCheck: {times_digit_line(quotient, b)}"
+        if rest:
+            text += "\n" + add_lines(quotient * b, rest, short=True)[0]
+        text += "\nRight."
+    answer = f"{a} / {b} = {quotient}" + (f" remainder {rest}" if rest else "")
+    return conversation(ctx, "division", [user(fill(ctx, ctx.pick(DIVISION), a=a, b=b)), analysis(text), final(answer)])
+
+
+def not_learned(ctx: Context) -> dict:
+    """Calculations that this model has not learned, which it says."""
+    a, b, p = ctx.number(ctx.pick([1, 2, 3])), ctx.number(ctx.pick([1, 2])), ctx.rng.randint(2, 95)
+    ctx.ask_pair(a, b)
+    template = ctx.pick(NOT_LEARNED)
+    if ctx.chance(0.2):
+        a, b, template = ctx.number(3), ctx.number(2), ctx.pick(DIVISION)
+        ctx.ask_pair(a, b)
+    text = "Not learned." if ctx.low else "This is a calculation that I have not learned, so I say so."
+    if ctx.high:
+        text += " I can add, subtract, multiply and divide by one digit."
+    answer = "I have not learned that. I can add, subtract, multiply and divide whole numbers, the last by one digit."
+    return conversation(ctx, "not_learned", [user(fill(ctx, template, a=a, b=b, p=p)), analysis(text), final(answer)])
 
 
 def compare(ctx: Context) -> dict:

@@ -2,7 +2,7 @@
 
 from .arithmetic import ADDITION, SUBTRACTION, difference_reasoning, fill, sum_reasoning
 from .context import DEFAULT_IDENTITY, IDENTITIES, Context, Resample, analysis, conversation, final, user
-from .words import ALL_WORDS
+from .words import ALL_WORDS, fill_words
 
 # question, short answer, whole sentence
 QUESTIONS = [
@@ -197,11 +197,27 @@ def rewriting(ctx: Context) -> dict:
 GREETING_TURNS = [("Hello!", "Hello! How can I help you?"), ("Hi", "Hello! How can I help you?"), ("Hi there!", "Hello! How can I help you?"),
                   ("Good morning", "Good morning! How can I help you?"), ("Good evening!", "Good evening! How can I help you?"), ("Thanks!", "You are welcome!"),
                   ("Thank you very much.", "You are welcome!"), ("Bye", "Goodbye!"), ("See you later!", "Goodbye!"), ("How are you?", "I am fine, thank you. What can I do for you?"),
+                  ("Hello moxie", "Hello! How can I help you?"), ("hi", "Hello! How can I help you?"), ("hello", "Hello! How can I help you?"), ("hey there", "Hello! How can I help you?"),
+                  ("Yo", "Hello! How can I help you?"), ("Good afternoon", "Good afternoon! How can I help you?"), ("What's up?", "I am ready. What can I do for you?"),
+                  ("How is it going?", "I am fine, thank you. What can I do for you?"), ("Nice to meet you.", "Nice to meet you too! How can I help you?"), ("ok", "All right. What else can I do for you?"),
+                  ("Cool", "All right. What else can I do for you?"), ("Great!", "All right. What else can I do for you?"), ("Well done.", "Thank you! What else can I do for you?"),
+                  ("You are right.", "Thank you! What else can I do for you?"), ("That is wrong.", "I am sorry. I am small and can be wrong. Please ask me again."),
+                  ("Are you sure?", "I am small and can be wrong. Please ask me again."), ("thanks", "You are welcome!"), ("thx", "You are welcome!"), ("bye", "Goodbye!"),
+                  ("Help", "I can calculate, sort, count letters, answer calendar and unit questions, follow instructions and call tools."),
+                  ("test", "It works. What can I do for you?"), ("Are you there?", "I am here. What can I do for you?"), ("Can you hear me?", "I am here. What can I do for you?"),
                   ("Hey", "Hello! How can I help you?"), ("Good night", "Good night!"), ("Thank you", "You are welcome!"), ("Goodbye!", "Goodbye!"), ("Hello", "Hello! How can I help you?")]
 UNKNOWN = ["Who won the football match yesterday?", "What will the stock market do tomorrow?", "Write a program in Rust that sorts a file.", "Who was the 12th king of Sweden?",
            "What is the meaning of life?", "Translate this poem into Latin.", "Who painted the ceiling of that chapel?", "What did I eat yesterday?", "Prove the Riemann hypothesis.",
            "What is my name?", "Give me medical advice.", "Which movie won the prize last year?", "What is the population of Mongolia?", "Who wrote this song?",
            "Explain quantum physics.", "Which phone should I buy?", "Recommend me a restaurant in Lima.", "What is the news today?", "How does a jet engine work?"]
+# {w}: a word, {W}: a name, {n}: a number
+UNKNOWN_ABOUT = ["Why is the {w} {w}?", "Why is {w} {w}?", "Why do people {w}?", "Who invented the {w}?", "Who wrote {W}?", "Who is {W} {W}?", "Who was {W}?", "When was {W} born?", "Where is {W}?",
+                 "What is the population of {W}?", "How does a {w} work?", "How do I make {w}?", "How do I {w} a {w}?", "Write a poem about {w}.", "Write a haiku about {w}.", "Write a song.",
+                 "Write a haiku.", "Write code that can {w}.", "Write an email to {W}.", "Give me a recipe for {w}.", "Explain {w} to me.", "What is {w}?", "What is a {w}?", "What does {w} mean?",
+                 "What do you think about {w}?", "Can you draw a {w}?", "What is the best {w}?", "What is your favorite {w}?", "Do you like {w}?", "Tell me about {W}.", "Tell me a joke.",
+                 "What is the capital of {W}?", "Which {w} is the {w}?", "Summarize the history of {W}.", "What happened in {n}?", "How old is {W}?", "How tall is {W}?", "Is {w} {w}?",
+                 "Should I buy a {w}?", "Which color is a {w}?", "How many {w} are in a {w}?", "Do you know {W}?", "What is the price of {w}?", "Translate {w} into French.", "What rhymes with {w}?",
+                 "Plan a trip to {W}.", "How far is it to {W}?", "What is the weather in {W}?", "What time is it?", "What is the date today?", "Where am I?", "Why?", "Who made the {w}?"]
 NOT_KNOWN = "I do not know that. I am a small model and can calculate, sort, count letters and answer questions about moxie."
 
 
@@ -210,14 +226,18 @@ def plain_talk(ctx: Context) -> dict:
     if ctx.split == "heldout":
         raise Resample  # a closed list: nothing of it is held out
     kind = ctx.rng.random()
-    if kind < 0.35:
+    if kind < 0.25:
         question, answer = ctx.pick(GREETING_TURNS)
         reasoning = "A greeting." if ctx.low else "The user greets or thanks. I answer in a friendly way."
-    elif kind < 0.75:
+    elif kind < 0.5:
         question, short, answer = ctx.pick(QUESTIONS)
         question = ctx.pick(GREETINGS).format(q=question)
         reasoning = f"{first_upper(short)}." if ctx.low else f"The answer is: {short}."
     else:
         question, answer = ctx.pick(UNKNOWN), NOT_KNOWN
+        if ctx.chance(0.85):
+            question = fill_words(ctx, ctx.pick(UNKNOWN_ABOUT)).replace("{n}", str(ctx.rng.randint(1200, 2030)))
+            if ctx.chance(0.2):
+                question = question[0].lower() + question[1:].rstrip("?.")
         reasoning = "I do not know that." if ctx.low else "I do not know that, so I say so."
     return conversation(ctx, "plain_talk", [user(question), analysis(reasoning), final(answer)])

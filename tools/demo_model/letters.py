@@ -13,7 +13,7 @@ COUNT = ["How many times does {letter} appear in {word}?", "How many {letter}'s 
          "How often is {letter} used in {word}?", "How many of the letters in {word} are {letter}?", "Number of {letter} in {word}?",
          "Please count how often {letter} stands in {word}.", "The word is {word}. How many {letter}?", "Can you count the letter {letter} in the word {word}?"]
 LENGTH = ["How many letters does {word} have?", "How long is the word {word}?", "Count the letters of {word}.", "How many letters are in {word}?",
-          "What is the number of letters in {word}?", "Tell me the length of the word {word}.", "The word {word} has how many letters?"]
+          "What is the number of letters in {word}?", "Tell me the length of the word {word}.", "The word {word} has how many letters?", "How many letters has {word}?", "{word}: how many letters?"]
 
 
 SPELL = ["Spell {list}.", "How do you spell {list}?", "Please spell {list}.", "Spell out {list}.", "Write {list} letter by letter.", "Can you spell {list} for me?",
@@ -43,9 +43,10 @@ def count_letters(ctx: Context) -> dict:
         word = made_up_word(ctx)
     ctx.ask_word(word)
     spelled = numbered(word)
+    shown = word.capitalize() if ctx.chance(0.12) else word
     if ctx.chance(0.2):
         lines = [spelled] if ctx.low else [f"Spell {word}: {spelled}", f"The last number is {len(word)}."]
-        question, answer = ctx.pick(LENGTH).format(word=word), len(word)
+        question, answer = ctx.pick(LENGTH).format(word=shown), len(word)
     else:
         letter = ctx.pick(word) if ctx.chance(0.85) else ctx.pick("abcdefghijklmnopqrstuvwxyz")
         places = [index for index, c in enumerate(word, 1) if c == letter]
@@ -55,7 +56,7 @@ def count_letters(ctx: Context) -> dict:
         lines = [spelled, found] if ctx.low else [f"Spell {word}: {spelled}", found]
         if ctx.high and places:
             lines.append("Count them: " + " ".join(f"{index}{letter}" for index in range(1, answer + 1)))
-        question = ctx.pick(COUNT).format(word=word, letter=letter)
+        question = ctx.pick(COUNT).format(word=shown, letter=letter)
     return conversation(ctx, "count_letters", [user(question), analysis("\n".join(lines)), final(str(answer))])
 
 
@@ -70,11 +71,12 @@ def spelling(ctx: Context) -> dict:
     ctx.ask_word(words[0])
     for word in words[1:]:
         ctx.step_word(word)
+    shown = [word.capitalize() if ctx.chance(0.08) else word for word in words]
     answer = ", ".join(" ".join(word) for word in words)
     if ctx.low:
         reasoning = "Letter by letter."
     else:
-        reasoning = f"{len(words)} word{'s' if len(words) > 1 else ''}: {', '.join(words)}."
+        reasoning = f"{len(words)} word{'s' if len(words) > 1 else ''}: {', '.join(shown)}."
     if ctx.high:
         reasoning += "".join(f"\n{word}: {numbered(word)}" for word in words)
-    return conversation(ctx, "spelling", [user(ctx.pick(SPELL).format(list=", ".join(words))), analysis(reasoning), final(answer)])
+    return conversation(ctx, "spelling", [user(ctx.pick(SPELL).format(list=", ".join(shown))), analysis(reasoning), final(answer)])

@@ -5,7 +5,7 @@ from .context import Context, conversation, user
 
 # generator -> its share; each makes a conversation of one turn without tools and without a developer's message
 TURNS = {
-    arithmetic.addition: 5, arithmetic.subtraction: 4, arithmetic.multiplication: 4, arithmetic.compare: 2, ordering.sort_numbers: 3, ordering.sort_words: 3,
+    arithmetic.addition: 5, arithmetic.subtraction: 4, arithmetic.multiplication: 4, arithmetic.division: 2, arithmetic.not_learned: 1, arithmetic.compare: 2, ordering.sort_numbers: 3, ordering.sort_words: 3,
     letters.count_letters: 4, letters.spelling: 2, calendar_units.calendar: 3, calendar_units.units: 3, about_moxie.about_moxie: 4, instructions.plain_talk: 4,
     stories.stories: 1,
 }

@@ -5,6 +5,7 @@ Words are told apart by their first three letters, which stand beside each other
 
 from .arithmetic import NAMES
 from .context import Context, Resample, analysis, conversation, final, user
+from .letters import any_word
 from .words import WORDS
 
 NUMBERS_UP = ["Sort {list} in ascending order.", "Sort these numbers: {list}.", "Put {list} in order from smallest to largest.", "Sort {list}.",
@@ -25,7 +26,7 @@ WORD_TASKS_DOWN = ["Sort {list} from Z to A.", "Put these words in reverse alpha
 
 def sort_numbers(ctx: Context) -> dict:
     digits = ctx.rng.randint(1, 3)
-    count = ctx.rng.randint(3, 6 if digits < 3 else 5)
+    count = ctx.pick([3, 4, 5, 6, 7, 8] if digits < 3 else [3, 4, 5, 6])
     numbers = [ctx.number(ctx.rng.randint(1, digits)) for _ in range(count)]
     ctx.ask_numbers(numbers)
     down = ctx.chance(0.3)
@@ -52,28 +53,29 @@ def sort_numbers(ctx: Context) -> dict:
 
 def sort_words(ctx: Context) -> dict:
     count = ctx.rng.randint(3, 5)
-    words = ctx.rng.sample(WORDS, count)
-    if ctx.chance(0.4):  # two that begin alike
+    kind = ctx.rng.random()
+    words = ctx.rng.sample(WORDS, count) if kind < 0.55 else ctx.rng.sample(NAMES, count) if kind < 0.65 else [any_word(ctx) for _ in range(count)]
+    if kind < 0.55 and ctx.chance(0.4):  # two that begin alike
         alike = [word for word in WORDS if word[0] == words[0][0] and word not in words]
         if alike:
             words[1] = ctx.pick(alike)
     ctx.rng.shuffle(words)
     ctx.ask_words(words)
     down = ctx.chance(0.15)
-    if len({word[:3] for word in words}) < count:
+    if len({word[:3].lower() for word in words}) < count:
         raise Resample  # three letters shall tell all of them apart
-    key = {word: " ".join(word[:3]) for word in words}
+    key = {word: " ".join(word[:3].lower()) for word in words}
     lines = [", ".join(f"{word} {key[word]}" for word in words)]
     left = list(words)
     done = []
     while left:
-        best = max(left) if down else min(left)
+        best = (max if down else min)(left, key=str.lower)
         left.remove(best)
         done.append(best)
         ctx.step_words(left)
         rest = ", left " + ", ".join(key[word] for word in left) if left else ""
         lines.append(f"{'' if ctx.low else 'last ' if down else 'first '}{key[best]}: {best}{rest}")
-    assert done == sorted(words, reverse=down)
+    assert done == sorted(words, key=str.lower, reverse=down)
     if ctx.high:
         lines.append(f"All {count}: {' '.join(done)}")
     question = ctx.pick(WORD_TASKS_DOWN if down else WORD_TASKS).format(list=", ".join(words), name=ctx.pick(NAMES))

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from .arithmetic import NAMES, sum_reasoning
 from .calendar_units import DAYS, UNITS
 from .context import Context, analysis, call, conversation, final, result, user
-from .words import COMMON
+from .words import fill_words
 
-COMMON_WORDS = sorted(COMMON)
 CITIES = ["Paris", "Rome", "Berlin", "Madrid", "Tokyo", "Cairo", "Oslo", "Vienna", "Athens", "Lisbon", "London", "Lima", "Dublin", "Prague", "Boston", "Chicago", "Denver", "Sydney",
           "Mumbai", "Seoul", "Hanoi", "Nairobi", "Toronto", "Quito", "Havana", "Zurich", "Munich", "Milan", "Geneva", "Bergen", "Porto", "Kyoto", "Delhi", "Lagos", "Accra"]
 SKIES = ["sunny", "cloudy", "rainy", "windy", "foggy", "snowy", "clear"]
@@ -73,11 +72,7 @@ def from_names(values: list, patterns: list[str]) -> Callable[[Context], str]:
     def draw(ctx: Context) -> str:
         if ctx.chance(0.6):
             return ctx.pick(values)
-        name = ctx.pick(patterns)
-        while "{" in name:
-            word = ctx.pick(COMMON_WORDS)
-            name = name.replace("{W}", word.capitalize(), 1) if "{W}" in name else name.replace("{w}", word, 1)
-        return name
+        return fill_words(ctx, ctx.pick(patterns))
 
     return draw
 
