@@ -12,8 +12,9 @@ namespace moxie::cpu {
 namespace {
 
 constexpr int64_t kRowsPerPass = 1024;  // more are taken in several passes, which bounds scratch
-// Weight rows of a decode task, 276 KB at k = 2880: reading is slow at the beginning of each.
-constexpr int64_t kFeaturesPerDot = 48;
+// Weight rows of a decode task, as reading is slow at the beginning of each: 276 KB at k = 2880,
+// and more where that leaves kMinLargeTasks to each thread and the weights are read but once.
+constexpr int64_t kFeaturesPerDot = 48, kMostFeaturesPerDot = 384, kMinLargeTasks = 64;
 
 struct PrefillScratch {
   uint32_t* groups;
@@ -34,7 +35,7 @@ struct DecodeScratch {
                 int num_threads)
       : row_bytes(round_up(k, kDepth) * kernels.x_element_bytes),
         x(scratch.take<uint8_t>(rows * row_bytes)),
-        z(scratch.take<float>(num_threads * kMaxDotRows * kFeaturesPerDot)) {}
+        z(scratch.take<float>(num_threads * kMaxDotRows * kMostFeaturesPerDot)) {}
 };
 
 const uint16_t* bf16_row(const ConstRows& x, int64_t row) {
@@ -111,21 +112,23 @@ void decode(const LinearArgs& args, const MatmulKernels& kernels, Context& conte
 
   const auto* weight = reinterpret_cast<const uint16_t*>(args.weight.data);
   const int threads = context.pool.num_threads();
-  int64_t per_task = kFeaturesPerDot;
+  int64_t per_task = rows <= kMaxDotRows ? kMostFeaturesPerDot : kFeaturesPerDot;
+  while (per_task > kFeaturesPerDot && ceil_div(n, per_task) < kMinLargeTasks * threads)
+    per_task /= 2;
   while (per_task > 12 && ceil_div(n, per_task) < 8 * threads) per_task /= 2;
   const auto tasks = static_cast<int>(ceil_div(n, per_task));
   context.pool.parallel_for(tasks, [&](int task, int worker) {
     const int64_t begin = task * per_task;
     const int64_t features = std::min(per_task, n - begin);
-    float* z = memory.z + worker * kMaxDotRows * kFeaturesPerDot;
+    float* z = memory.z + worker * kMaxDotRows * kMostFeaturesPerDot;
     for (int64_t row = 0; row < rows; row += kMaxDotRows) {
       const int64_t count = std::min(kMaxDotRows, rows - row);
       const void* x[kMaxDotRows] = {};
       for (int64_t r = 0; r < count; ++r) x[r] = memory.x + (row + r) * memory.row_bytes;
       kernels.dot_dense(weight + begin * k, features, k, x, static_cast<int>(count), z,
-                        kFeaturesPerDot);
+                        kMostFeaturesPerDot);
       for (int64_t r = 0; r < count; ++r)
-        finish(args, kernels, first + row + r, begin, features, z + r * kFeaturesPerDot);
+        finish(args, kernels, first + row + r, begin, features, z + r * kMostFeaturesPerDot);
     }
   });
 }

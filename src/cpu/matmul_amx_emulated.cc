@@ -2,8 +2,8 @@
 #include "cpu/matmul_kernels.h"
 #include "cpu/matmul_scalar.h"
 #include "cpu/mxfp4_tables.h"
+#include "cpu/tile_dense.h"
 #include "cpu/tile_emulated.h"
-#include "cpu/tile_strips.h"
 
 namespace moxie::cpu {
 namespace {
@@ -12,6 +12,11 @@ struct Decode {
   static void mxfp4(const uint8_t* codes, uint8_t scale, uint16_t* out) {
     for (int i = 0; i < 32; ++i)
       out[i] = kMxfp4Bf16.bits[scale][(codes[i / 2] >> (4 * (i & 1))) & 15];
+  }
+  static void mxfp4_pair(const uint8_t* codes, const uint8_t* scales, uint16_t* first,
+                         uint16_t* second) {
+    mxfp4(codes, scales[0], first);
+    mxfp4(codes + 16, scales[1], second);
   }
   using Mask = int64_t;
   static Mask mask(int64_t count) { return count; }

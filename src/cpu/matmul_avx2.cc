@@ -143,7 +143,7 @@ void dot_dense(const uint16_t* weight, int64_t n, int64_t k, const void* const* 
 
 // A panel takes a few lines of each row, too few for the processor to fetch ahead by itself: the
 // lines that follow are those of the next panel, which is filled when this one is multiplied.
-void prefetch_next(const void* row, int64_t bytes) {
+[[gnu::always_inline]] inline void prefetch_next(const void* row, int64_t bytes) {
   const char* next = static_cast<const char*>(row) + bytes;
   for (int64_t i = 0; i < bytes; i += 64) _mm_prefetch(next + i, _MM_HINT_T1);
 }

@@ -14,8 +14,8 @@
 namespace moxie::cpu {
 namespace {
 
-constexpr int kChains = 2;             // independent sums per row, for each of even and odd
-constexpr int64_t kAheadBytes = 2048;  // of prefetch
+constexpr int kChains = 2;  // independent sums per row, for each of even and odd
+constexpr int64_t kDenseAheadBytes = 2048, kCodesAheadBytes = 4096;  // of prefetch
 
 __mmask32 lanes_32(int64_t count) { return count >= 32 ? 0xffffffffu : (1u << count) - 1u; }
 
@@ -83,8 +83,8 @@ void dot_dense_rows(const uint16_t* weight, int64_t n, int64_t k, const void* co
     sums.clear();
     int64_t i = 0;
     for (; i + 64 <= k; i += 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(w + i) + kAheadBytes, _MM_HINT_T0);
-      _mm_prefetch(reinterpret_cast<const char*>(w + i) + kAheadBytes + 64, _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(w + i) + kDenseAheadBytes, _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(w + i) + kDenseAheadBytes + 64, _MM_HINT_T0);
       sums.add(0, load_dense(w + i, lanes_32(32)), rows, i);
       sums.add(1, load_dense(w + i + 32, lanes_32(32)), rows, i + 32);
     }
@@ -107,7 +107,8 @@ void dot_mxfp4_rows(const uint8_t* codes, const uint8_t* scales, int64_t n, int6
     prefetch_scales_ahead(row_scales, blocks);
     int64_t b = 0;
     for (; b + 4 <= blocks; b += 4) {
-      _mm_prefetch(reinterpret_cast<const char*>(row_codes + b * 16) + kAheadBytes, _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(row_codes + b * 16) + kCodesAheadBytes,
+                   _MM_HINT_T0);
       for (int i = 0; i < 4; ++i)
         sums.add(i % kChains, decode(row_codes + (b + i) * 16, row_scales[b + i]), rows,
                  (b + i) * 32);

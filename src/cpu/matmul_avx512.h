@@ -10,7 +10,8 @@ namespace {
 
 // The scales of a weight row are a twentieth of its bytes and lie elsewhere: too slow a stream for
 // the processor to fetch ahead by itself, and each wait for one costs as much as half a row.
-inline void prefetch_scales_ahead(const uint8_t* row_scales, int64_t blocks) {
+[[gnu::always_inline]] inline void prefetch_scales_ahead(const uint8_t* row_scales,
+                                                         int64_t blocks) {
   constexpr int64_t kAhead = 512;
   for (int64_t i = 0; i < blocks; i += 64)
     _mm_prefetch(reinterpret_cast<const char*>(row_scales + i) + kAhead, _MM_HINT_T0);
@@ -18,7 +19,7 @@ inline void prefetch_scales_ahead(const uint8_t* row_scales, int64_t blocks) {
 
 // What a row has behind the part that a panel takes: the next panel begins there, and without this
 // each of its many short rows would wait for memory.
-inline void prefetch_next_panel(const void* row, int64_t bytes) {
+[[gnu::always_inline]] inline void prefetch_next_panel(const void* row, int64_t bytes) {
   const char* next = static_cast<const char*>(row) + bytes;
   for (int64_t i = 0; i < bytes; i += 64) _mm_prefetch(next + i, _MM_HINT_T1);
 }

@@ -55,7 +55,7 @@ struct DenseRow {
   __m512i last_vector(int64_t i, __mmask32 mask) const {
     return _mm512_maskz_loadu_epi16(mask, w + 32 * i);
   }
-  void prefetch(int64_t i) const {
+  [[gnu::always_inline]] void prefetch(int64_t i) const {
     if constexpr (kPrefetch)
       for (int64_t line = 0; line < kChains; ++line)
         _mm_prefetch(reinterpret_cast<const char*>(w + 32 * (i + line)) + kDenseAheadBytes,
@@ -72,10 +72,12 @@ struct Mxfp4Row {
   const uint8_t* scales;
   __m512i vector(int64_t i) const { return decode_block(codes + 16 * i, scales[i]); }
   __m512i last_vector(int64_t i, __mmask32) const { return vector(i); }
-  void prefetch(int64_t i) const {
+  [[gnu::always_inline]] void prefetch(int64_t i) const {
     _mm_prefetch(reinterpret_cast<const char*>(codes + 16 * i) + kAheadBytes, _MM_HINT_T0);
   }
-  void begin(int64_t vectors) const { prefetch_scales_ahead(scales, vectors); }
+  [[gnu::always_inline]] void begin(int64_t vectors) const {
+    prefetch_scales_ahead(scales, vectors);
+  }
   static constexpr int places(int) { return 1; }  // decoding is the limit, and more do not help
   static constexpr int kMostRows = kMaxDotRows;
 };

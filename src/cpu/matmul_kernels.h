@@ -88,8 +88,9 @@ struct MatmulKernels {
                    int64_t x_stride, int64_t groups, int64_t depth, float* sums, bool first);
   // The same over all of k, straight from the weights, for kernels that decode while they multiply:
   // sums[g][f][token] with features padded to a multiple of feature_tile, x packed for the kind of
-  // weights. Null: panels. (Then a task takes kRangesPerTask times features_per_task in turn,
-  // because what follows in memory is fetched meanwhile.)
+  // weights. Null: panels. (Otherwise a task takes kRangesPerTask times features_per_task in turn,
+  // because what follows in memory is fetched meanwhile.) REQUIRES: features % 16 == 0 and
+  // k % 32 == 0 for MXFP4.
   void (*multiply_weights)(const PanelSource& weights, const uint32_t* x, int64_t x_stride,
                            int64_t groups, float* sums) = nullptr;
   // rows[token * row_stride + f] = sums[f][token] for one group; features % 16 == 0.

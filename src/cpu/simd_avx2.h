@@ -107,7 +107,9 @@ struct Avx2 {
       store_bits(out + (i + 4) * stride, as_bits(_mm256_permute2f128_ps(r[i], r[i + 4], 0x31)));
     }
   }
-  static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+  [[gnu::always_inline]] static void prefetch(const void* p) {
+    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+  }
 
  private:
   static Bits as_bits(Float x) { return _mm256_castps_si256(x); }

@@ -113,7 +113,9 @@ struct Avx512 {
       store_bits(out + (12 + c) * stride, _mm512_shuffle_i32x4(b, e, 0xdd));
     }
   }
-  static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+  [[gnu::always_inline]] static void prefetch(const void* p) {
+    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+  }
 
  private:
   static Bits as_bits(Float x) { return _mm512_castps_si512(x); }

@@ -103,7 +103,8 @@ struct PortableSimd {
         std::memcpy(&out[i * stride + j], static_cast<const char*>(rows[j]) + 4 * i, 4);
     }
   }
-  static void prefetch(const void* p) { __builtin_prefetch(p); }
+  // Inlined early: g++ takes a function that only prefetches for one without effects.
+  [[gnu::always_inline]] static void prefetch(const void* p) { __builtin_prefetch(p); }
 
  private:
   static Bits as_bits(Float x) { return load_as<Bits>(&x); }

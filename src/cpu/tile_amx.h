@@ -26,7 +26,7 @@ struct AmxTiles {
   void release() { _tile_release(); }
 
   template <int kTile>
-  void zero() {
+  [[gnu::always_inline]] void zero() {
     static_assert(kTile < 5);
     if constexpr (kTile == 0) _tile_zero(0);
     if constexpr (kTile == 1) _tile_zero(1);
@@ -35,7 +35,7 @@ struct AmxTiles {
     if constexpr (kTile == 4) _tile_zero(4);
   }
   template <int kTile>
-  void load(const void* p, int64_t stride) {
+  [[gnu::always_inline]] void load(const void* p, int64_t stride) {
     // GCC's intrinsics do not say that they read memory: what was stored must be there by now.
     __asm__ volatile("" ::: "memory");
     if constexpr (kTile == 0) _tile_loadd(0, p, stride);
@@ -48,7 +48,14 @@ struct AmxTiles {
     if constexpr (kTile == 7) _tile_loadd(7, p, stride);
   }
   template <int kTile>
-  void store(void* p, int64_t stride) {
+  [[gnu::always_inline]] void load_passing(const void* p, int64_t stride) {
+    static_assert(kTile == 6 || kTile == 7);
+    __asm__ volatile("" ::: "memory");
+    if constexpr (kTile == 6) _tile_stream_loadd(6, p, stride);
+    if constexpr (kTile == 7) _tile_stream_loadd(7, p, stride);
+  }
+  template <int kTile>
+  [[gnu::always_inline]] void store(void* p, int64_t stride) {
     static_assert(kTile < 5);
     if constexpr (kTile == 0) _tile_stored(0, p, stride);
     if constexpr (kTile == 1) _tile_stored(1, p, stride);
@@ -57,7 +64,7 @@ struct AmxTiles {
     if constexpr (kTile == 4) _tile_stored(4, p, stride);
   }
   template <int kC, int kA, int kB>
-  void dot() {
+  [[gnu::always_inline]] void dot() {
     static_assert((kC < 5 && (kA == 5 || kA == 6) && kB == 7) ||
                   (kC < 4 && kA == 4 + kC / 2 && kB == 6 + kC % 2));
     if constexpr (kC == 0 && kA == 4 && kB == 6) _tile_dpbf16ps(0, 4, 6);

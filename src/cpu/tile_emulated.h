@@ -25,6 +25,10 @@ class EmulatedTiles {
       std::memcpy(tiles_[kTile][row], static_cast<const char*>(p) + row * stride, 64);
   }
   template <int kTile>
+  void load_passing(const void* p, int64_t stride) {
+    load<kTile>(p, stride);
+  }
+  template <int kTile>
   void store(void* p, int64_t stride) {
     for (int row = 0; row < 16; ++row)
       std::memcpy(static_cast<char*>(p) + row * stride, tiles_[kTile][row], 64);

@@ -1,4 +1,4 @@
-// Products on AMX tiles, written once for real and for emulated tiles.
+// Products of MXFP4 weights on AMX tiles, written once for real and for emulated tiles.
 //
 // Work    strips of 16 features times up to five groups of 16 tokens: the sums of a strip stay in
 //         tiles over all of k. Weights go through a ring of a few tiles: while the multiplier works
@@ -7,16 +7,21 @@
 // Memory  8 KiB of ring in L1; activations of a task in L2; weights once from memory, fetched a
 //         strip ahead, in the order in which they lie
 // Cost    for a tile of weights and five of tokens: 16 x 5 cycles of multiplying, 5 KiB from L2,
-//         16 blocks to decode. L2 is the limit (docs/cpu-kernels.md).
+//         16 blocks to decode. What binds is that decoding and the way from L2 share the core's
+//         load and store units (docs/cpu-kernels.md).
 //
 // `Tiles` is what AMX is, reduced to what the kernels need: eight tiles of 16 rows of 64 bytes.
 //   configure(), release()           once around each use, on the thread that uses them
 //   zero<T>(), load<T>(p, stride), store<T>(p, stride)    rows `stride` bytes apart, no alignment
+//   load_passing<T>(p, stride)       as load, for what need not stay in L1
 //   dot<C, A, B>()                   tile C += tile A times tile B, as TDPBF16PS
 // `Decode` is how an instruction set makes a tile's row, 32 bf16 numbers on a 64-byte boundary:
 //   mxfp4(codes, scale, out)         a block, in the set's order (MatmulKernels::lookup_order)
+//   mxfp4_pair(codes, scales, a, b)  a block and the next one
 //   mask(count), dense(p, mask, out) `count` elements and zeros behind them
 //   prefetch(p)                      the line of p will be needed soon
+// Both mark their functions always_inline: one that only prefetches is pure to g++, and what calls
+// it without being offered its body early loses the call.
 #pragma once
 
 #include <cstdint>
@@ -45,21 +50,16 @@ inline constexpr int kTileElements = kStripFeatures * 32;
 
 // Decodes strips into the ring, column after column (two blocks of each feature), kAhead columns
 // before they are multiplied. Of an odd number of blocks the last column repeats the last but one.
-template <class Decode, bool kDense>
+template <class Decode>
 class StripFiller {
  public:
   static constexpr int kAhead = 2, kSlots = 4;
   static constexpr int64_t kSlotElements = int64_t{2} * kTileElements;
   static constexpr int64_t kRingElements = kSlots * kSlotElements;
 
-  // Every strip `passes` times. REQUIRES: features > 0, k > 0.
+  // Every strip `passes` times. REQUIRES: features % 16 == 0, k >= 64.
   StripFiller(const PanelSource& source, int64_t passes, uint16_t* ring)
-      : source_(source),
-        row_bytes_(source.stride * (kDense ? 2 : 16)),
-        blocks_((source.k + 31) / 32),
-        passes_(passes),
-        ring_(ring) {
-    set_slot(0);
+      : source_(source), blocks_(source.k / 32), passes_(passes), ring_(ring) {
     start_strip(0);
     for (int column = 0; column < kAhead; ++column) {
       fill_column();
@@ -68,35 +68,46 @@ class StripFiller {
   }
 
   // The next column to multiply: a tile for each of its two blocks.
-  const uint16_t* column() const { return column_; }
+  const uint16_t* column() const { return slot(slot_ + kSlots - kAhead); }
 
-  // Fills the column, or some of its rows.
-  [[gnu::noinline]] void fill_column() { rows<0, kStripFeatures>(); }
+  // Where the next row of the column to fill comes from and goes to. A value that the caller keeps,
+  // because the compiler must think that what is stored in the ring changes members.
+  struct Place {
+    const uint8_t* codes;
+    const uint8_t* scales;
+    const uint8_t* ahead;  // in the next strip
+    uint16_t* out;
+    int64_t row_bytes, row_scales;
+  };
+  Place place() const {
+    return {codes_ + block_ * kBlockBytes, scales_ + block_, ahead_, slot(slot_),
+            source_.stride * kBlockBytes,  source_.stride};
+  }
+
+  // Fills rows [kBegin, kEnd) of the column, which come one after the other.
   template <int kBegin, int kEnd>
-  [[gnu::always_inline]] void rows() {
+  [[gnu::always_inline]] static void rows(Place& at) {
 #pragma GCC unroll 16
     for (int row = kBegin; row < kEnd; ++row) {
-      uint16_t* out = out_ + row * 32;
-      const uint8_t* weights = weights_[row];
-      if constexpr (kDense) {
-        const auto* p = reinterpret_cast<const uint16_t*>(weights);
-        Decode::dense(p, first_mask_, out);
-        Decode::dense(p + 32, second_mask_, out + kTileElements);
-        Decode::prefetch(ahead_ + row * kStepBytes + 64);
-      } else {
-        const uint8_t* scales = scales_[row];
-        Decode::mxfp4(weights, scales[0], out);
-        Decode::mxfp4(weights + 16, scales[1], out + kTileElements);
-      }
-      Decode::prefetch(ahead_ + row * kStepBytes);
+      Decode::mxfp4_pair(at.codes, at.scales, at.out + row * 32, at.out + kTileElements + row * 32);
+      at.codes += at.row_bytes;
+      at.scales += at.row_scales;
+      if (row % 2 == 0) Decode::prefetch(at.ahead + row * kStepBytes);
     }
+  }
+  [[gnu::noinline]] void fill_column() {
+    Place at = place();
+    rows<0, kStripFeatures>(at);
   }
 
   // After all rows of a column. Behind the last one it is filled again and again, for nobody.
   void next_column() {
-    set_slot(slot_ + 1);
+    ++slot_;
     if (block_ + 2 < blocks_) {
-      move(block_ + 3 < blocks_ ? 2 : 1);
+      block_ += block_ + 3 < blocks_ ? 2 : 1;
+      ahead_ += kStripFeatures * kStepBytes;
+      scales_ahead_ += 2 * kStripFeatures;
+      Decode::prefetch(scales_ahead_);
     } else if (++pass_ < passes_) {
       aim();
     } else if (feature_ + kStripFeatures < source_.features) {
@@ -105,134 +116,112 @@ class StripFiller {
   }
 
  private:
-  static constexpr int64_t kBlockBytes = kDense ? 64 : 16;
-  static constexpr int64_t kStepBytes = 2 * kBlockBytes;  // of a row in a column
+  static constexpr int64_t kBlockBytes = 16, kStepBytes = 2 * kBlockBytes;  // of a row in a column
 
-  void set_slot(int64_t slot) {
-    slot_ = slot;
-    out_ = ring_ + slot % kSlots * kSlotElements;
-    column_ = ring_ + (slot + kSlots - kAhead) % kSlots * kSlotElements;
-  }
+  uint16_t* slot(uint64_t number) const { return ring_ + number % kSlots * kSlotElements; }
 
   void start_strip(int64_t feature) {
     feature_ = feature;
     pass_ = 0;
+    codes_ = static_cast<const uint8_t*>(source_.weights) + feature_ * source_.stride * kBlockBytes;
+    scales_ = source_.scales + feature_ * source_.stride;
     aim();
   }
 
-  // At the strip's first column. Rows behind the last feature repeat it; their sums are not used.
+  // At the strip's first column. The next strip is fetched in one piece, while this one is read in
+  // 16 places. (Behind the last strip lie other weights or nothing; a prefetch of nothing does no
+  // harm.)
   void aim() {
-    const auto* weights = static_cast<const uint8_t*>(source_.weights);
-    for (int i = 0; i < kStripFeatures; ++i) {
-      const int64_t f = feature_ + i < source_.features ? feature_ + i : source_.features - 1;
-      weights_[i] = weights + f * row_bytes_;
-      if constexpr (!kDense) scales_[i] = source_.scales + f * source_.stride;
-    }
     block_ = 0;
-    ahead_ = weights + (feature_ + kStripFeatures) * row_bytes_;
-    if constexpr (!kDense)
-      scales_ahead_ = source_.scales + (feature_ + kStripFeatures) * source_.stride;
-    if (blocks_ == 1) copy_only_block();
-    start_column();
-  }
-
-  // A column has two blocks, and there is but one: the other is zero.
-  void copy_only_block() {
-    for (int i = 0; i < kStripFeatures; ++i) {
-      const int64_t bytes = kDense ? source_.k * 2 : kBlockBytes;
-      for (int64_t j = 0; j < kStepBytes; ++j) copies_[i][j] = j < bytes ? weights_[i][j] : 0;
-      weights_[i] = copies_[i];
-      if constexpr (!kDense) {
-        scale_copies_[i][0] = *scales_[i];
-        scale_copies_[i][1] = 0;
-        scales_[i] = scale_copies_[i];
-      }
-    }
-  }
-
-  void move(int64_t blocks) {
-    for (int i = 0; i < kStripFeatures; ++i) weights_[i] += blocks * kBlockBytes;
-    if constexpr (!kDense)
-      for (int i = 0; i < kStripFeatures; ++i) scales_[i] += blocks;
-    block_ += 2;
-    ahead_ += kStripFeatures * kStepBytes;
-    start_column();
-  }
-
-  // The next strip is fetched in one piece, while this one is read in 16 places. (Behind the
-  // last strip lie other weights or nothing; a prefetch of nothing does no harm.)
-  void start_column() {
-    if constexpr (kDense) {
-      const int64_t first = block_ > 0 && block_ + 1 == blocks_ ? block_ - 1 : block_;
-      const int64_t left = source_.k - first * 32;
-      first_mask_ = Decode::mask(left);
-      second_mask_ = Decode::mask(left - 32);
-    } else {
-      Decode::prefetch(scales_ahead_);
-      scales_ahead_ += 2 * kStripFeatures;
-    }
+    ahead_ = codes_ + kStripFeatures * source_.stride * kBlockBytes;
+    scales_ahead_ = scales_ + kStripFeatures * source_.stride;
+    Decode::prefetch(scales_ahead_);
   }
 
   const PanelSource source_;
-  const int64_t row_bytes_, blocks_, passes_;
+  const int64_t blocks_, passes_;
   uint16_t* const ring_;
-  const uint8_t* weights_[kStripFeatures];
-  const uint8_t* scales_[kStripFeatures];
-  typename Decode::Mask first_mask_, second_mask_;
-  uint16_t* out_;
-  const uint16_t* column_;
+  const uint8_t* codes_;  // of the strip
+  const uint8_t* scales_;
   const uint8_t* ahead_;
-  const uint8_t* scales_ahead_ = nullptr;
-  int64_t slot_, feature_, pass_, block_;
-  alignas(64) uint8_t copies_[kStripFeatures][kStepBytes];
-  uint8_t scale_copies_[kStripFeatures][2];
+  const uint8_t* scales_ahead_;
+  uint64_t slot_ = 0;
+  int64_t feature_, pass_, block_;
 };
 
-// One strip times kGroups tiles of 16 tokens: sums[g * sums_stride + f * kGroup].
-template <class Tiles, class Decode, bool kDense, int kGroups>
-void multiply_strip(Tiles& tiles, StripFiller<Decode, kDense>& filler, const uint32_t* const* x,
+// One strip times kGroups tiles of 16 tokens: sums[g * sums_stride + f * kGroup]. Groups of x are
+// x_stride apart.
+template <class Tiles, class Decode, int kGroups>
+void multiply_strip(Tiles& tiles, StripFiller<Decode>& filler, const uint32_t* x, int64_t x_stride,
                     int64_t blocks, float* sums, int64_t sums_stride) {
   static_assert(kGroups <= 5);
   unroll<kGroups>([&](auto g) { tiles.template zero<g.value>(); });
 
   // One block, whose weights are the tile at `a`. After each product follow some rows of half
   // `half` of what is to be filled, if that is 0 or 1.
-  const auto multiply_block = [&](const uint16_t* a, int64_t block,
-                                  auto half) __attribute__((always_inline)) {
-    constexpr int kHalf = half.value;
-    tiles.template load<5>(a, 64);
-    unroll<kGroups>([&](auto g) {
-      tiles.template load<7>(x[g.value] + block * 16 * kGroup, 64);
-      tiles.template dot<g.value, 5, 7>();
-      if constexpr (kHalf >= 0)
-        filler.template rows<kHalf * 8 + 8 * g.value / kGroups,
-                             kHalf * 8 + 8 * (g.value + 1) / kGroups>();
-    });
-  };
+  const auto multiply_block =
+      [&](const uint16_t* a, int64_t block, typename StripFiller<Decode>::Place& place, auto half)
+          __attribute__((always_inline)) {
+            constexpr int kHalf = half.value;
+            tiles.template load<5>(a, 64);
+            unroll<kGroups>([&](auto g) __attribute__((always_inline)) {
+              tiles.template load_passing<7>(x + g.value * x_stride + block * 16 * kGroup, 64);
+              tiles.template dot<g.value, 5, 7>();
+              if constexpr (kHalf >= 0)
+                filler.template rows<kHalf * 8 + 8 * g.value / kGroups,
+                                     kHalf * 8 + 8 * (g.value + 1) / kGroups>(place);
+            });
+          };
   int64_t block = 0;
   for (; block + 1 < blocks; block += 2) {
-    multiply_block(filler.column(), block, Constant<0>());
-    multiply_block(filler.column() + kTileElements, block + 1, Constant<1>());
+    auto place = filler.place();
+    const uint16_t* column = filler.column();
+    multiply_block(column, block, place, Constant<0>());
+    multiply_block(column + kTileElements, block + 1, place, Constant<1>());
     filler.next_column();
   }
-  if (block < blocks) {  // the last of an odd number, or the only one
-    multiply_block(filler.column() + (block > 0 ? kTileElements : 0), block, Constant<-1>());
+  if (block < blocks) {  // the last of an odd number
+    auto place = filler.place();
+    multiply_block(filler.column() + kTileElements, block, place, Constant<-1>());
     filler.fill_column();
     filler.next_column();
   }
   unroll<kGroups>([&](auto g) { tiles.template store<g.value>(sums + g.value * sums_stride, 64); });
 }
 
-template <class Tiles, class Decode, bool kDense>
+// A single block of k is half a column: nothing is worth overlapping.
+template <class Tiles, class Decode>
+void multiply_only_block(const PanelSource& weights, const uint32_t* x, int64_t x_stride,
+                         int64_t groups, float* sums) {
+  alignas(64) uint16_t tile[kTileElements];
+  Tiles tiles;
+  tiles.configure();
+  for (int64_t f = 0; f < weights.features; f += kStripFeatures) {
+    for (int64_t row = 0; row < kStripFeatures; ++row) {
+      const int64_t at = (f + row) * weights.stride;
+      Decode::mxfp4(static_cast<const uint8_t*>(weights.weights) + at * 16, weights.scales[at],
+                    tile + row * 32);
+    }
+    tiles.template load<5>(tile, 64);
+    for (int64_t g = 0; g < groups; ++g) {
+      tiles.template zero<0>();
+      tiles.template load_passing<7>(x + g * x_stride, 64);
+      tiles.template dot<0, 5, 7>();
+      tiles.template store<0>(sums + (g * weights.features + f) * kGroup, 64);
+    }
+  }
+  tiles.release();
+}
+
+// REQUIRES: features % 16 == 0, k > 0.
+template <class Tiles, class Decode>
 void multiply_strips(const PanelSource& weights, const uint32_t* x, int64_t x_stride,
                      int64_t groups, float* sums) {
+  if (weights.k < 64) return multiply_only_block<Tiles, Decode>(weights, x, x_stride, groups, sums);
   constexpr int64_t kMostGroups = 5;
-  using Filler = StripFiller<Decode, kDense>;
-  const int64_t blocks = (weights.k + 31) / 32;
-  const int64_t padded = (weights.features + 15) / 16 * 16, sums_stride = padded * kGroup;
-  if (blocks == 0)
-    for (int64_t i = 0; i < groups * sums_stride; ++i) sums[i] = 0;
-  if (blocks == 0 || groups == 0 || weights.features == 0) return;
+  using Filler = StripFiller<Decode>;
+  const int64_t blocks = weights.k / 32;
+  const int64_t sums_stride = weights.features * kGroup;
   const int64_t fewest_passes = (groups + kMostGroups - 1) / kMostGroups;
   const int64_t per_pass = (groups + fewest_passes - 1) / fewest_passes;
   alignas(64) uint16_t ring[Filler::kRingElements];
@@ -241,12 +230,10 @@ void multiply_strips(const PanelSource& weights, const uint32_t* x, int64_t x_st
   tiles.configure();
   for (int64_t f = 0; f < weights.features; f += kStripFeatures) {
     for (int64_t g = 0; g < groups; g += per_pass) {
-      const uint32_t* tokens[kMostGroups];
-      for (int64_t i = 0; i < kMostGroups; ++i) tokens[i] = x + (g + i) * x_stride;
-      float* to = sums + g * sums_stride + f * kGroup;
       const auto multiply = [&](auto count) {
-        multiply_strip<Tiles, Decode, kDense, count.value>(tiles, filler, tokens, blocks, to,
-                                                           sums_stride);
+        multiply_strip<Tiles, Decode, count.value>(tiles, filler, x + g * x_stride, x_stride,
+                                                   blocks, sums + g * sums_stride + f * kGroup,
+                                                   sums_stride);
       };
       switch (groups - g < per_pass ? groups - g : per_pass) {
         case 1:
@@ -267,16 +254,6 @@ void multiply_strips(const PanelSource& weights, const uint32_t* x, int64_t x_st
     }
   }
   tiles.release();
-}
-
-// MatmulKernels::multiply_weights.
-template <class Tiles, class Decode>
-void multiply_weights_with_tiles(const PanelSource& weights, const uint32_t* x, int64_t x_stride,
-                                 int64_t groups, float* sums) {
-  if (weights.scales)
-    multiply_strips<Tiles, Decode, false>(weights, x, x_stride, groups, sums);
-  else
-    multiply_strips<Tiles, Decode, true>(weights, x, x_stride, groups, sums);
 }
 
 }  // namespace moxie::cpu
