@@ -99,11 +99,11 @@ def instruction_operands(conversation: dict):
             yield from (split.is_heldout("instruction", [name, question]) for question, _, _ in instructions.QUESTIONS if question in text)
     thought = conversation["messages"][1]["content"]
     for name, (_, _, how) in instructions.RULES.items():
-        found = re.match(rf"The words are: (.*)\. They have to be written {how}\.|([A-Za-z ]+), {how}\.$", thought)
+        found = re.match(rf"The words are: (.*)\. They have to be written {how}\.|(.+?), {how}\.$", thought)
         if found and name in instructions.REWRITTEN and any(copy.split("{")[0] in text for copy in instructions.COPY):
             phrase = found[1] or found[2]
             yield split.is_heldout("rewriting", [name, phrase])
-            yield from (split.is_heldout_word(word) for word in phrase.lower().split())
+            yield from (split.is_heldout_word(word) for word in re.findall("[a-z]+", phrase.lower()) if word in words.ALL_WORDS)
 
 
 def story_operands(plan: str):

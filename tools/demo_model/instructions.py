@@ -172,6 +172,12 @@ REWRITTEN = {
 }
 
 
+SENTENCES = ["The {w} is on the {w}", "A {w} has 4 {w}", "It is a {w} in the {w}", "We {w} the {w} at noon", "{W} and {W} live in {W}", "You see an {w} by the {w}", "He goes to {W} on Monday",
+             "The capital of {W} is {W}", "She has a {w}, but no {w}", "I am in the {w} of {W}", "There are 12 {w} in a {w}", "{W} is the {w} of all {w}", "They {w} from {w} to {w}",
+             "On a {w} day {w} come up", "What {w} do is called {w}", "{w} and {w} make {w}", "A {w} of {w} shines at {w}", "{W} comes after {W}", "Its {w} is my {w}", "If we {w}, they {w} too",
+             "{W} grow on a {w}", "He or she put {w} out", "We use a {w} as {w}", "{W} flows through {W}", "Some {w} stand on an {w}", "The {w} warms the {w} so well"]
+
+
 def rewriting(ctx: Context) -> dict:
     """Any words, written as a rule asks: so that a rule works on words it was never shown with."""
     name = ctx.pick(["upper", "upper", "lower", "lower", "twice", *REWRITTEN])
@@ -179,8 +185,11 @@ def rewriting(ctx: Context) -> dict:
     for word in words:
         ctx.step_word(word)  # other pieces of a word, as upper case has them, tell of its letters
     phrase = " ".join(words)
+    is_sentence = ctx.chance(0.6)
+    if is_sentence:
+        phrase = first_upper(fill_words(ctx, ctx.pick(SENTENCES)))
     if name == "lower":
-        phrase = phrase.upper() if ctx.chance(0.5) else phrase.title()
+        phrase = phrase.upper() if ctx.chance(0.4) else phrase if is_sentence else phrase.title()
     ctx.ask("rewriting", name, phrase)
     answer = REWRITTEN[name](phrase)
     wordings, _, thought = RULES[name]
