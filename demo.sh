@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Builds moxie and lets a gpt-oss model write: ./demo.sh ["a prompt"]
+# Builds moxie and lets its demo model answer: ./demo.sh ["a question of your own"]
 #
-# Installs what is missing, builds build/release/moxie, makes a tiny random model once and runs it.
+# Installs what is missing, builds build/release/moxie, asks the small gpt-oss in models/demo three
+# questions and lets it call a tool.
 set -euo pipefail
 cd "$(dirname "$0")"
 step=starting
@@ -21,22 +22,40 @@ step="building moxie"
 cmake --build --preset release
 
 moxie=build/release/moxie
-model=build/demo-model
-step="making the tiny model"
-[ -f $model/config.json ] || $moxie synth $model --like tiny --seed 1
+ask() {
+  printf '\n$ moxie run "%s"%s\n' "$1" "${2:+ ${*:2}}"
+  $moxie run demo "$1" --reasoning show "${@:2}"
+}
 
-step="running the model"
+step="asking the demo model"
+if [ $# -gt 0 ]; then
+  ask "$1"
+  exit
+fi
 cat <<'TEXT'
 
-moxie is built. A tiny gpt-oss with random weights writes now: the real architecture and file
-format, about a million parameters, no training. Its words mean nothing.
-
+moxie is built. Its demo model answers now: the architecture, the file format and the chat format of
+gpt-oss-20b in 17 million parameters. First comes what it thinks, then what it says.
 TEXT
-$moxie run $model "${1:-What is 2 + 2?}" --max-tokens 64 --seed 7
+ask "What is 347 + 58?"
+ask "How many r's are in strawberry?"
+ask "What is 37 * 24?" --effort high
+
+step="letting the demo model call a tool"
+cat <<'TEXT'
+
+Told of a tool (models/demo/tools.json), it calls it; the line behind the call is what the tool gave back.
+
+$ moxie chat --tools models/demo/tools.json
+TEXT
+printf '%s\n' "What is the weather in Oslo?" '{"temperature": 7, "sky": "rainy"}' |
+  $moxie chat demo --echo --tools models/demo/tools.json --reasoning show
 cat <<TEXT
 
 Try next:
+  $moxie chat                            talk with the demo model
+  $moxie chat openai/gpt-oss-20b         a real model, from your Hugging Face cache or a folder:
+                                                        hf download openai/gpt-oss-20b
   $moxie doctor                          what this machine has and what moxie will use
   $moxie bench --like 20b --layers 6     how fast gpt-oss-20b's shapes run here
-  $moxie chat openai/gpt-oss-20b         a real model, from your Hugging Face cache or a folder
 TEXT

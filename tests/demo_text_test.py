@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(ROOT / "tools"))
 
-from demo_model import calendar_units, instructions, letters, made_up_tools, make_sets, mixed, ordering, split, stories, tools_use, words  # noqa: E402
+from demo_model import calendar_units, instructions, judging, letters, made_up_tools, make_sets, mixed, ordering, split, stories, tools_use, words  # noqa: E402
 from demo_model.context import DEFAULT_IDENTITY  # noqa: E402
 from demo_model.conversations import SCORED, WEIGHTS, draw, sample  # noqa: E402
 from demo_model.rendering import last_turn, render, render_prompt, whole_messages  # noqa: E402
@@ -294,6 +294,50 @@ class Rendering(unittest.TestCase):
             render({"messages": [{"role": "user", "content": "naïve"}, message[1]]}, self.tokenizer)
         with self.assertRaises(ValueError):
             render({"messages": message[:1]}, self.tokenizer)
+
+
+class Judging(unittest.TestCase):
+    """judging.py, by what is true of the rules of `moxie eval`."""
+
+    def setUp(self) -> None:
+        self.tokenizer = Tokenizer(byte_tokenizer())
+
+    def said(self, text: str) -> list[int]:
+        ids: list[int] = []
+        for piece in re.split(r"(<\|[a-z]+\|>)", text):
+            ids += [self.tokenizer.special[piece]] if piece in self.tokenizer.special else self.tokenizer.encode(piece)
+        return ids
+
+    def verdict(self, expect: dict, text: str, ended: bool = True) -> str:
+        return judging.judge(expect, judging.read_answer(self.said(text), self.tokenizer), ended)
+
+    def test_references_are_right_and_nothing_else(self) -> None:
+        rng = random.Random(6)
+        for ability, generators in SCORED.items():
+            for generator, arguments in generators * 20:
+                conversation = draw(generator, rng, "heldout", **arguments)
+                ids, mask = render(conversation, self.tokenizer)
+                turn = len(mask) - mask[::-1].index(0)
+                messages = judging.read_answer(ids[turn:], self.tokenizer)
+                self.assertEqual(len(messages), len(conversation["messages"]) - last_turn(conversation["messages"]))
+                self.assertEqual(judging.judge(conversation["expect"], messages, True), "right", ability)
+                self.assertEqual(judging.judge(conversation["expect"], messages[:-1], True), "no_call" if "call" in conversation["expect"] else "no_final")
+
+    def test_kinds(self) -> None:
+        five, call = {"final": "5"}, {"call": {"name": "f", "arguments": {"a": 1, "b": [True, "x"]}}}
+        head = "<|channel|>analysis<|message|>2+3<|end|><|start|>assistant"
+        for expect, text, verdict in [
+                (five, head + "<|channel|>final<|message|> 5\n<|return|>", "right"), (five, head + "<|channel|>final<|message|>6<|return|>", "wrong"),
+                (five, "<|channel|>analysis<|message|>5<|return|>", "no_final"), (five, "5<|return|>", "no_final"),
+                ({"final_pattern": "[0-9]"}, "<|channel|>final<|message|>5<|return|>", "right"), ({"final_pattern": "[0-9]"}, "<|channel|>final<|message|>55<|return|>", "wrong"),
+                (call, head + " to=functions.f<|channel|>commentary <|constrain|>json<|message|>{\"b\": [true, \"x\"], \"a\": 1.0}<|call|>", "right"),
+                (call, head + "<|channel|>commentary to=functions.f <|constrain|>json<|message|>{\"b\":[true,\"x\"],\"a\":1}<|call|>", "right"),
+                (call, head + " to=functions.f<|channel|>commentary<|message|>{\"b\": [1, \"x\"], \"a\": 1}<|call|>", "wrong"),
+                (call, head + " to=functions.g<|channel|>commentary<|message|>{}<|call|>", "wrong_function"),
+                (call, head + " to=functions.f<|channel|>commentary<|message|>{<|call|>", "not_json"),
+                (call, head + "<|channel|>final<|message|>5<|return|>", "no_call")]:
+            self.assertEqual(self.verdict(expect, text), verdict, text)
+        self.assertEqual(self.verdict(five, "<|channel|>final<|message|>5", ended=False), "max_tokens")
 
 
 class Files(unittest.TestCase):

@@ -153,6 +153,85 @@ class Template(unittest.TestCase):
                 template_text([message], prompt=True)
 
 
+class Folder(unittest.TestCase):
+    """models/demo, loaded as it lies there."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        if not (MODEL / "model.safetensors").exists():
+            raise unittest.SkipTest(f"{MODEL}/model.safetensors is not here; tools/demo_model/release.py makes it")
+        torch.set_num_threads(2)
+        cls.tokenizer = transformers.AutoTokenizer.from_pretrained(MODEL)
+        cls.model = transformers.GptOssForCausalLM.from_pretrained(
+            MODEL, quantization_config=transformers.Mxfp4Config(dequantize=True), dtype=torch.float32, attn_implementation="eager").eval()
+        cls.smoke = [json.loads(line) for line in (ROOT / "tests" / "demo" / "smoke.jsonl").read_text().splitlines()]
+
+    def prompt(self, item: dict) -> list[int]:
+        return self.tokenizer.apply_chat_template(with_instructions(item, item["messages"]), add_generation_prompt=True, return_dict=False,
+                                                  **{**settings_of(item), "current_date": item.get("date", "")})
+
+    def moxie(self, *arguments: str) -> str:
+        done = subprocess.run([str(BUILD.resolve() / "moxie"), *arguments], text=True, capture_output=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def test_tokenizer_reads_as_moxies(self) -> None:
+        driver = Driver(MODEL / "tokenizer.json", BUILD)
+        self.addCleanup(driver.close)
+        ours = Tokenizer.load(MODEL / "tokenizer.json")
+        for item in self.smoke:
+            conversation = {"system": DEFAULT_IDENTITY, "knowledge_cutoff": "2024-06", "date": "", "effort": "medium", "developer": "", "tools": [], **item}
+            ids = driver.render(conversation, item["messages"], whole=True, prompt=True)
+            self.assertEqual(self.prompt(item), ids)
+            self.assertEqual(render_prompt(item, ours), ids)
+        for name, index in ours.special.items():
+            self.assertEqual(self.tokenizer.convert_tokens_to_ids(name), index)
+        self.assertEqual((self.tokenizer.eos_token, self.tokenizer.pad_token, self.tokenizer.bos_token), ("<|return|>", "<|endoftext|>", "<|startoftext|>"))
+        self.assertEqual(len(self.tokenizer), self.model.config.vocab_size)
+
+    def test_random_conversations_are_the_same_ids(self) -> None:
+        """Where no text spells a control token, which a template cannot tell from one."""
+        driver = Driver(MODEL / "tokenizer.json", BUILD)
+        self.addCleanup(driver.close)
+        compared = 0
+        for seed in range(600):
+            generator = Generator(70_000 + seed)
+            conversation = Template.random_conversation(self, generator)
+            texts = [{key: value for key, value in message.items() if key != "content_type"} for message in conversation["messages"]]
+            if "<|" in json.dumps([texts, conversation["tools"], conversation["developer"]]):
+                continue
+            effort = conversation["effort"]
+            ids = driver.render({**conversation, "effort": "" if effort == "none" else effort}, conversation["messages"], whole=True, prompt=True)
+            self.assertEqual(self.prompt(conversation), ids, json.dumps(conversation))
+            compared += 1
+        self.assertGreater(compared, 50)
+
+    def test_logits_agree(self) -> None:
+        with tempfile.TemporaryDirectory(prefix="moxie_demo_release_") as folder:
+            for item in self.smoke[::9]:
+                ids = self.prompt(item)
+                out = pathlib.Path(folder, "logits.safetensors")
+                self.moxie("logits", str(MODEL), "--tokens", ",".join(map(str, ids)), "--precision", "fp32", "--out", str(out))
+                with torch.no_grad():
+                    want = self.model(torch.tensor([ids])).logits[0].double()
+                got = load_file(out)["logits"].double()
+                out.unlink()
+                error = ((got - want).norm(dim=-1) / want.norm(dim=-1)).max().item()
+                self.assertLessEqual(error, 1e-4, item["id"])
+
+    def test_generate_gives_moxies_answers(self) -> None:
+        """Greedy by generation_config.json, up to and with the end token, in float32 on both sides."""
+        for item in self.smoke[:9]:
+            ids = torch.tensor([self.prompt(item)])
+            with torch.no_grad():
+                made = self.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=200)[0, ids.shape[1]:].tolist()
+            with tempfile.TemporaryDirectory(prefix="moxie_demo_release_") as folder:
+                path = pathlib.Path(folder, "one.jsonl")
+                path.write_text(json.dumps({key: value for key, value in item.items() if key != "reference"}) + "\n")
+                report = json.loads(self.moxie("eval", str(MODEL), str(path), "--precision", "fp32", "--max-tokens", "200", "--json", "-"))
+            self.assertEqual(self.tokenizer.decode(made), report["items"][0]["raw"], item["id"])
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, add_help=False)
     parser.add_argument("--build", type=pathlib.Path, default=BUILD)

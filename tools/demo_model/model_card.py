@@ -24,6 +24,7 @@ ABILITIES = {
     "declining": "no call where no tool fits",
     "instructions": "a rule of the system or developer, such as capital letters",
     "multi_turn": "questions that lean on the turn before",
+    "mixed_turns": "questions that have nothing to do with the turn before",
     "about_moxie": "questions about moxie",
     "stories": "short stories about somebody",
 }
@@ -56,7 +57,9 @@ def score_table(scores: dict) -> str:
     lines = ["| ability | asked | items | right | 95 % interval | unquantised | perplexity | unquantised |",
              "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
     ours, theirs = scores["moxie"], scores["unquantised"]
-    rows = [(ability, ABILITIES[ability], ours[ability], theirs[ability]) for ability in ABILITIES]
+    known = list(ABILITIES)
+    order = sorted(ours, key=lambda ability: (known.index(ability) if ability in known else len(known), ability))
+    rows = [(ability, ABILITIES.get(ability, ""), ours[ability], theirs[ability]) for ability in order]
     for ability, asked, score, other in [*rows, ("**all**", "", total(ours), total(theirs))]:
         low, high = wilson(score["right"], score["items"])
         lines.append(f"| {ability} | {asked} | {score['items']} | {100 * score['right'] / score['items']:.1f} % | {100 * low:.1f} - {100 * high:.1f} | "

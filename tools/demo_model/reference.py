@@ -4,7 +4,7 @@
 
 All weights are rounded to bfloat16, as the exported model has them; only the experts' quantisation differs. The sets are
 those of `make_sets --committed`, decoding is greedy, answers are judged as `moxie eval` does. FILE also has some logits.
-An H200 takes some minutes, two CPU cores an hour: --limit asks for fewer items of each set.
+A GPU takes some minutes, two CPU cores hours: --limit asks for fewer items of each set.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from .rendering import render, render_prompt
 from .tokenizer import Tokenizer
 
 MOST_TOKENS = 512  # of an answer; the longest reference has some 300
+SHORT_TOKENS = 160  # of most answers
 NUM_LOGITS, LOGIT_ITEMS = 24, 8
 
 
@@ -74,8 +75,13 @@ def score(model: GptOss, items: list[dict], tokenizer: Tokenizer, batch: int) ->
     by_length = sorted(items, key=lambda item: (len(item["prompt"]), item["id"]))
     for first in range(0, len(by_length), batch):
         group = by_length[first:first + batch]
-        for item, answer in zip(group, model.generate([item["prompt"] for item in group], MOST_TOKENS, stops)):
-            verdict = judge(item["expect"], read_answer(answer, tokenizer), bool(answer) and answer[-1] in stops)
+        answers = model.generate([item["prompt"] for item in group], SHORT_TOKENS, stops)
+        # The few that take longer begin anew: the cost of a step grows with the room that is kept for the answer.
+        longer = [i for i, answer in enumerate(answers) if answer[-1] not in stops]
+        for i, answer in zip(longer, model.generate([group[i]["prompt"] for i in longer], MOST_TOKENS, stops) if longer else []):
+            answers[i] = answer
+        for item, answer in zip(group, answers):
+            verdict = judge(item["expect"], read_answer(answer, tokenizer), answer[-1] in stops)
             verdicts[verdict] = verdicts.get(verdict, 0) + 1
             tokens += len(answer)
     nll, said = 0.0, 0

@@ -6,7 +6,7 @@ Into models/demo: model.safetensors, config.json, generation_config.json, tokeni
 tools.json, loss.png (where the checkpoint has one) and README.md; 16 MiB at most. Into tests/demo: the held-out sets, scores.json (what moxie
 scores on them, what PyTorch does with unquantised experts, and the smoke set's right answers by instruction set) and logits.json.
 
---reference is what reference.py has written for this checkpoint and these sets; without it, it is made here (an hour on two cores).
+--reference is what reference.py has written for this checkpoint and these sets; without it, it is made here, which wants a GPU.
 --unscored leaves all measuring out and the card without a table. The same checkpoint gives the same bytes, scores by instruction set.
 """
 
