@@ -12,6 +12,7 @@ ABILITIES = {
     "addition": "sums of numbers of three digits",
     "subtraction": "differences of numbers of three digits",
     "multiplication": "products of numbers of two digits",
+    "division": "numbers divided by a digit, with the rest",
     "compare": "which of two numbers is larger",
     "sort_numbers": "lists of numbers in order",
     "sort_words": "lists of words in order",
