@@ -17,7 +17,7 @@ ABILITIES = {
     "sort_numbers": "lists of numbers in order",
     "sort_words": "lists of words in order",
     "count_letters": "how often a letter is in a word",
-    "spelling": "words letter by letter, and backwards",
+    "spelling": "words letter by letter",
     "calendar": "weekdays, leap years, months",
     "units": "units of length, weight, time",
     "tools": "the right call of a declared tool",
@@ -124,7 +124,7 @@ gradient passed straight through, so that the weights are those that 4 bits serv
 {loss}
 ## Limits
 
-- English only, and only questions of the kinds above; of anything else it makes something up, in the tone of what it knows.
+- English only, and only questions of the kinds above. It was taught to say that it does not know the rest, but often makes something up instead, in the tone of what it knows.
 - Numbers of more digits than it was trained on, longer lists and longer words go wrong. So do conversations beyond some 400 tokens.
 - `{DEFAULT_IDENTITY}` stands in its system message because that is the format's default; this model is not OpenAI's.
 - The chat template writes one text, so a message that spells a control token such as `<|end|>` becomes one. moxie's own renderer has no such hole.
