@@ -200,6 +200,25 @@ class Split(unittest.TestCase):
                     conversation = draw(generator, rng, "heldout", **arguments)
                     self.assertTrue(heldout_found(conversation), ability + json.dumps(conversation, indent=1))
 
+    def test_no_committed_prompt_stands_in_training_text(self) -> None:
+        """Of the sets as they are, whatever their operands; a prompt of stories does not say all of its own."""
+
+        def prompt(conversation: dict, exact: bool) -> tuple:
+            asked = [message["content"] for message in conversation["messages"] if message["role"] == "user"]
+            if exact:
+                return conversation.get("system", DEFAULT_IDENTITY), conversation.get("developer", ""), *asked
+            return bool(conversation.get("tools")), *(text.lower().rstrip(".?!") for text in asked)
+
+        rng = random.Random(10)
+        training = [sample(rng, "train") for _ in range(20000)]
+        shown = {exact: {prompt(conversation, exact) for conversation in training} for exact in (False, True)}
+        for path in sorted((ROOT / "tests" / "demo" / "sets").glob("*.jsonl")):
+            exact = path.stem == "instructions"  # the rule may be the developer's, and its case matters
+            prompts = {prompt(json.loads(line), exact) for line in path.read_text().splitlines()}
+            self.assertGreater(len(prompts), 200)
+            found = prompts & shown[exact]
+            self.assertEqual(bool(found), path.stem == "stories", (path.stem, found))
+
     def test_declined_requests_are_those_of_calls(self) -> None:
         """What is held out of calling is not declined in training either, and the other way round."""
         rng = random.Random(9)

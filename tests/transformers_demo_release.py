@@ -219,6 +219,19 @@ class Folder(unittest.TestCase):
                 error = ((got - want).norm(dim=-1) / want.norm(dim=-1)).max().item()
                 self.assertLessEqual(error, 1e-4, item["id"])
 
+    def test_a_batch_gives_what_one_by_one_gives(self) -> None:
+        """With the padding that tokenizer_config.json asks for."""
+        questions = ["What is 3+4?", "Is 58 > 347?"]
+        answers = []
+        for batch in (questions, *([question] for question in questions)):
+            inputs = self.tokenizer.apply_chat_template([[{"role": "user", "content": question}] for question in batch], current_date="", reasoning_effort="low", add_generation_prompt=True,
+                                                        padding=True, return_tensors="pt", return_dict=True)
+            with torch.no_grad():
+                made = self.model.generate(**inputs, max_new_tokens=60)[:, inputs["input_ids"].shape[1]:]
+            answers += [self.tokenizer.decode(row).replace("<|endoftext|>", "") for row in made]
+        self.assertEqual(answers[:2], answers[2:])
+        self.assertIn("<|message|>3 + 4 = 7<|return|>", answers[0])
+
     def test_generate_gives_moxies_answers(self) -> None:
         """Greedy by generation_config.json, up to and with the end token, in float32 on both sides."""
         for item in self.smoke[:9]:

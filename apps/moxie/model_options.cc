@@ -50,7 +50,10 @@ bool looks_like_model(const std::string& word) {
   if (word.empty() || word.find_first_of(" \t\n") != std::string::npos) return false;
   if (word.rfind("/", 0) == 0 || word.rfind("./", 0) == 0 || word.rfind("../", 0) == 0) return true;
   const size_t slash = word.find('/');
+  // 12/4 is a question.
   return slash != std::string::npos && slash > 0 && slash + 1 < word.size() &&
+         std::any_of(word.begin(), word.end(),
+                     [](unsigned char c) { return std::isalpha(c) != 0; }) &&
          std::all_of(word.begin(), word.end(), [](unsigned char c) {
            return std::isalnum(c) != 0 || c == '/' || c == '-' || c == '_' || c == '.';
          });

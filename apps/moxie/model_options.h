@@ -27,7 +27,7 @@ void add_context_option(CLI::App& command, ModelOptions& options);
 BackendOptions backend_options(const ModelOptions& options);
 
 // Whether a word on the command line can only mean a model: an existing folder, a path that says it
-// is one, owner/name, or "demo".
+// is one, owner/name with a letter somewhere, or "demo".
 bool looks_like_model(const std::string& word);
 
 // The folder of what was typed for MODEL; nothing, or "demo" where no folder has that name, means

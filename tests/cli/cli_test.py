@@ -264,11 +264,11 @@ class Demo(unittest.TestCase):
         call = "{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Oslo\"}}\n"
         for words, stdin, expected in [
                 (["hello"], "", call), (["demo"], "hello", call), (["demo", "demo"], "", call),
-                ([], "hello", call), (["hello", "--file", model("tools.json")], "", call),
+                ([], "hello", call), (["hello", "--file", model("tools.json")], "", call), (["12/4"], "", call),
                 ([model("answers")], "hello", answer), ([model("answers"), "demo"], "", answer)]:
             code, out, err = moxie("run", *words, stdin=stdin, program=program)
             self.assertEqual((code, out), (0, expected), (words, err))
-            self.assertEqual("(no MODEL named" in err, words[:1] in (["hello"], []), words)
+            self.assertEqual("(no MODEL named" in err, words[:1] in (["hello"], ["12/4"], []), words)
 
     def test_commands_that_know_its_name(self):
         _, program = self.install({"models/demo": "answers"})

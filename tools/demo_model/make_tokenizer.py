@@ -88,7 +88,7 @@ def tokenizer_config(document: dict) -> dict:
     tokens = {str(token["id"]): {key: value for key, value in token.items() if key != "id"} for token in document["added_tokens"]}
     return {"added_tokens_decoder": tokens, "bos_token": "<|startoftext|>", "clean_up_tokenization_spaces": False, "eos_token": "<|return|>",
             "extra_special_tokens": {}, "model_input_names": ["input_ids", "attention_mask"], "model_max_length": 4096,
-            "pad_token": "<|endoftext|>", "tokenizer_class": "PreTrainedTokenizerFast"}
+            "pad_token": "<|endoftext|>", "padding_side": "left", "tokenizer_class": "PreTrainedTokenizerFast"}
 
 
 def write_json(path: pathlib.Path, document: dict) -> None:

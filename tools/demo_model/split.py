@@ -7,7 +7,8 @@ order and without the operation, so {347, 58} is held out for 347 + 58, 58 + 347
 
 Exempt are facts whose operands are all single digits (7+8=15, 4*6+4=28, 5-8 with a borrow): they are the
 alphabet of every longer calculation. So are the letters of words that other tasks use too (words.COMMON): a token of its own
-does not show its letters, so that they can only be known. Everything else counts, also inside reasoning: a partial product, the sum of
+does not show its letters, so that they can only be known; the steps of a long division (31: 5*6=30 rest 1); and what is counted past on
+the way to a farther month, weekday or multiple. Everything else counts, also inside reasoning: a partial product, the sum of
 two partial products, the rest of a list that is being sorted, the follow-up of an earlier turn. A training
 conversation in which one of them is held out is thrown away and drawn anew.
 """
