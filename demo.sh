@@ -53,7 +53,7 @@ printf '%s\n' "What is the weather in Oslo?" '{"temperature": 7, "sky": "rainy"}
 cat <<TEXT
 
 Try next:
-  $moxie chat                            talk with the demo model
+  $moxie chat                            talk with the demo model; /reset after a dozen questions
   $moxie chat openai/gpt-oss-20b         a real model, from your Hugging Face cache or a folder:
                                                         hf download openai/gpt-oss-20b
   $moxie doctor                          what this machine has and what moxie will use
