@@ -109,7 +109,7 @@ void BatchSession::add(int64_t id, std::vector<int32_t> prompt, const Generation
   MOXIE_CHECK(length > 0, kInvalidArgument, "the prompt is empty; at least one token is needed");
   MOXIE_CHECK(length <= slot->cache.context(), kInvalidArgument, "the prompt has ", length,
               " tokens and the context holds ", slot->cache.context(),
-              "; shorten the prompt or raise the context");
+              "; shorten the prompt, begin a new conversation or raise the context");
   slot->sampler.emplace(options.sampling);
   slot->cache.truncate(0);
   slot->id = id;

@@ -75,7 +75,7 @@ StopReason Session::generate(const std::vector<int32_t>& prompt, const Generatio
   MOXIE_CHECK(length > 0, kInvalidArgument, "the prompt is empty; at least one token is needed");
   MOXIE_CHECK(length <= state.cache.context(), kInvalidArgument, "the prompt has ", length,
               " tokens and the context holds ", state.cache.context(),
-              "; shorten the prompt or raise the context");
+              "; shorten the prompt, begin a new conversation or raise the context");
   Sampler sampler(options.sampling);
 
   const int64_t cached = state.reuse(prompt);

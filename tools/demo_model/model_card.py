@@ -126,7 +126,7 @@ gradient passed straight through, so that the weights are those that 4 bits serv
 ## Limits
 
 - English only, and only questions of the kinds above. It was taught to say that it does not know the rest, but often makes something up instead, in the tone of what it knows.
-- Numbers of more digits than it was trained on, longer lists and longer words go wrong. So do conversations beyond some 400 tokens, a dozen short questions; `/reset` in `moxie chat` begins anew.
+- Whole numbers only, and no negative ones in a question. Numbers of more digits than it was trained on (six in sums, three times two in products), longer lists and longer words go wrong. So do conversations beyond some 400 tokens, a dozen short questions; `/reset` in `moxie chat` begins anew.
 - `{DEFAULT_IDENTITY}` stands in its system message because that is the format's default; this model is not OpenAI's.
 - The chat template writes one text, so a message that spells a control token such as `<|end|>` becomes one. moxie's own renderer has no such hole.
 
