@@ -12,7 +12,7 @@ install(FILES ${PROJECT_BINARY_DIR}/moxieConfig.cmake ${PROJECT_BINARY_DIR}/moxi
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/moxie)
 install(FILES README.md CHANGELOG.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 # Where apps/moxie/demo_model.cc looks for it.
-install(DIRECTORY models/demo DESTINATION ${CMAKE_INSTALL_DATADIR}/moxie/models OPTIONAL)
+install(DIRECTORY models/demo DESTINATION ${CMAKE_INSTALL_DATADIR}/moxie/models)
 
 # The program writes its own completion scripts.
 if(NOT CMAKE_CROSSCOMPILING)
