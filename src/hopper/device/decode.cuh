@@ -1,0 +1,61 @@
+// E2M1 to bf16 in registers, in the order of mxfp4/weight_layout.h.
+//
+// A word becomes four registers of two bf16: for the row of lane / 4 and t = lane % 4 the elements
+// 2t, 2t + 1 of each 8 of a block, so registers 0 and 1 are a0 and a2 (rows 8 .. 15: a1 and a3) of
+// the block's first m16k16 operand, 2 and 3 those of its second.
+//
+// Cost  9 integer operations and 4 multiplications a word, 2 operations a factor
+#pragma once
+
+#include <cstdint>
+
+#include "hopper/device/ptx.cuh"
+
+namespace moxie::hopper {
+
+// Signs and magnitudes of a word as bf16 pairs, each value times 2^-126.
+__device__ __forceinline__ void spread_codes(uint32_t word, uint32_t (&pairs)[4]) {
+  pairs[0] = (word << 6) & 0x81c081c0u;
+  pairs[1] = (word << 2) & 0x81c081c0u;
+  pairs[2] = __funnelshift_r(word, word, 4) & 0x81c081c0u;
+  pairs[3] = (word & 0x81808180u) | ((word >> 8) & 0x00400040u);
+}
+
+// Whether any of four scale bytes is 128 or more: decode_word() cannot take those.
+__device__ __forceinline__ bool has_large_scale(uint32_t scales) {
+  return (scales & 0x80808080u) != 0;
+}
+
+// Byte `i` of four scales, s < 128: 2^(s - 127) * 2^126 twice, in bf16.
+template <int i>
+__device__ __forceinline__ uint32_t small_factor(uint32_t scales) {
+  return __byte_perm(scales, 0, 0x4040 | i * 0x0101) * 128u + 0x3f003f00u;
+}
+
+// The word's values, exact.
+__device__ __forceinline__ void decode_word(uint32_t word, uint32_t factor, uint32_t (&pairs)[4]) {
+  spread_codes(word, pairs);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) pairs[i] = multiply_bf16x2(pairs[i], factor);
+}
+
+// The same for every scale: 2^(s - 1) is split in two factors that bf16 can hold. Products past the
+// largest finite number are clamped to it, 255 gives NaN: mxfp4/block.h.
+__device__ __noinline__ uint4 decode_word_any_scale(uint32_t word, uint32_t scale) {
+  uint32_t pairs[4];
+  spread_codes(word, pairs);
+  constexpr uint32_t kTwoTo126 = 0x7e807e80u, kNaN = 0x7fc07fc0u, kMagnitude = 0x7fff7fffu;
+  const uint32_t power = scale == 0 ? 0x0040u : scale << 7;  // 2^(s - 127)
+  const uint32_t factor = scale == 255 ? kNaN : power * 0x00010001u;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    uint32_t value = multiply_bf16x2(multiply_bf16x2(pairs[i], kTwoTo126), factor);
+#pragma unroll
+    for (int shift = 0; shift < 32; shift += 16)
+      if (((value & kMagnitude) >> shift & 0xffffu) == 0x7f80u) value -= 1u << shift;
+    pairs[i] = value;
+  }
+  return make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
+}
+
+}  // namespace moxie::hopper
