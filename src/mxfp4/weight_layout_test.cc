@@ -123,6 +123,48 @@ TEST(WeightLayout, AShiftAndAMaskMakeBf16OfEveryCodeInEveryPlace) {
     }
 }
 
+// A warp's mma.sync m16n8k16 as the PTX ISA defines its fragments, over a whole strip: lane 4 * g +
+// t holds of A rows g and g + 8, of B column g, k 2t, 2t + 1 and 8 further.
+TEST(WeightLayout, TheWordsOfALaneAreTheOperandsOfItsWarp) {
+  constexpr int64_t kN = 48, kK = 224;  // a panel, and half a pair in the next
+  std::mt19937 random(11);
+  std::vector<uint8_t> codes(kN * kK / 2), scales(kN * kK / 32, 127);
+  for (uint8_t& byte : codes) byte = static_cast<uint8_t>(random());
+  std::vector<float> x(kK);
+  for (float& value : x) value = static_cast<float>(static_cast<int>(random() % 65) - 32);
+  std::vector<float> want(kN);
+  for (int64_t row = 0; row < kN; ++row)
+    for (int64_t i = 0; i < kK; ++i) {
+      const uint8_t* block = codes.data() + (row * kK + i) / 32 * 16;
+      want[static_cast<size_t>(row)] +=
+          e2m1_to_float(code_at(block, static_cast<int>(i % 32))) * x[static_cast<size_t>(i)];
+    }
+  prepack(kN, kK, codes.data(), scales.data());
+
+  const auto code_of_word = [&](int64_t row, int64_t block, int t, int place) {
+    uint32_t word = 0;
+    uint8_t eight[8];
+    std::memcpy(&word, codes.data() + 4 * code_word(kN, kK, row, block, t), 4);
+    split_codes(word, eight);
+    return e2m1_to_float(eight[place]);
+  };
+  for (int64_t strip = 0; strip < kN / kStripRows; ++strip)
+    for (int g = 0; g < 8; ++g)
+      for (const int upper : {0, 1}) {
+        const int64_t row = strip * kStripRows + g + 8 * upper;
+        float got = 0;  // of small integers and halves, so exact; four lanes add up to a row
+        for (int64_t block = 0; block < kK / kBlock; ++block)
+          for (int half = 0; half < 2; ++half)  // m16k16 operands of a block
+            for (int t = 0; t < 4; ++t)
+              for (int i = 0; i < 4; ++i) {  // a0 (or a1) low and high, a2 (or a3) low and high
+                const int64_t column = 2 * t + i % 2 + 8 * (i / 2);
+                got += code_of_word(row, block, t, 4 * half + i) *
+                       x[static_cast<size_t>(block * 32 + 16 * half + column)];
+              }
+        EXPECT_EQ(got, want[static_cast<size_t>(row)]) << "row " << row;
+      }
+}
+
 TEST(WeightLayout, RefusesOtherShapesAndAcceptsEmptyOnes) {
   for (const auto& [n, k] : {std::pair<int64_t, int64_t>{8, 32}, {16, 16}, {-16, 32}, {16, 33}})
     EXPECT_THROW(prepack(n, k, nullptr, nullptr), Error) << n << "x" << k;
