@@ -1,8 +1,7 @@
 // One MXFP4 linear for 1 to 16 rows on Hopper. Implements linear_stream.h.
 //
 // Work    a CTA owns a run of strips (16 rows of the weight); `depth_splits` warps share a strip,
-// each
-//         a contiguous part of its panels, and their sums are added in the order of k
+//         each a contiguous part of its panels, and their sums are added in the order of k
 // Warps   16, alike: each keeps its own ring of panels filled by bulk copies, decodes E2M1 in
 //         registers and feeds mma.sync m16n8k16 with the weight as its 16 rows
 // Memory  x, permuted so that a lane's operands lie together; the ring, all that is left
@@ -25,14 +24,14 @@ constexpr int kStepDepth = mxfp4::kPairBlocks * mxfp4::kBlock;  // 64 of k: one 
 constexpr int kStepsPerPanel = mxfp4::kPanelBlocks / mxfp4::kPairBlocks;
 constexpr int kPanelDepth = mxfp4::kPanelBlocks * mxfp4::kBlock;
 constexpr int kSharedLimit = 227 * 1024;
-constexpr int kMinSlots = 2, kMaxSlots = 8;
+constexpr int kMinSlots = 1, kMaxSlots = 2;
 
 // A strip's part of a panel, codes then scales.
 struct Panel {
   uint4 codes[kStepsPerPanel][32];     // [step, lane]
   uint32_t scales[kStepsPerPanel][8];  // [step, row % 8]
 };
-static_assert(sizeof(Panel) == 1632 && sizeof(Panel) % 16 == 0, "the Cost line above, 3 steps");
+static_assert(sizeof(Panel) == 9 * 544 && sizeof(Panel) % 16 == 0, "the Cost line above, 9 steps");
 
 // Dynamic shared memory, in this order; sums reuse nothing, so no barrier guards a reuse.
 struct Places {
@@ -160,7 +159,7 @@ __device__ __forceinline__ void multiply_step(const uint4& words, uint32_t scale
 template <int kRowTiles>
 __device__ __forceinline__ void multiply_panel(const Panel& panel, int blocks, const uint4* x,
                                                int lane, float (&sums)[kRowTiles][4]) {
-#pragma unroll
+#pragma unroll 3
   for (int step = 0; step < kStepsPerPanel; ++step) {
     const uint4* step_x = x + step * kRowTiles * 64;
     if (2 * step + 2 <= blocks) {

@@ -39,7 +39,7 @@ struct LinearStreamArgs {
 struct LinearStreamConfig {
   int row_tiles = 1;     // of 8 rows: 1 or 2
   int depth_splits = 1;  // warps that share the k of a strip
-  int slots = 2;         // panels in flight per warp
+  int slots = 2;         // panels in flight per warp: 1 or 2
   int ctas = 1;
   int shared_bytes = 0;
 };

@@ -112,10 +112,10 @@ TEST_F(LinearStream, StaysWithinItsBoundForEveryNumberOfRowsAndKindOfRemainder) 
                              {48, 64},
                              {80, 96},
                              {64, 192},
-                             {144, 224},
-                             {208, 352},
-                             {1024, 544},
-                             {4096, 1184}})
+                             {144, 608},
+                             {208, 1120},
+                             {1024, 1696},
+                             {4096, 3552}})
     for (const int rows : {1, 2, 7, 8, 9, 15, 16})
       expect_within_bound(random_problem(rows, n, k), {});
   for (const int rows : {1, 16}) expect_within_bound(random_problem(rows, 5760, 2880), {});
@@ -126,11 +126,11 @@ TEST_F(LinearStream, StaysWithinItsBoundForEveryNumberOfRowsAndKindOfRemainder) 
 // One code at a time, in every place of two tiles, two panels and their remainders; x picks
 // columns.
 TEST_F(LinearStream, EveryCodeTimesEveryScaleArrivesFromEveryPlace) {
-  constexpr int kN = 80, kK = 288;
+  constexpr int kN = 80, kK = 608;
   for (int scale = 0; scale < 255; ++scale) {
     Problem p = random_problem(16, kN, kK, scale, scale);
     // Row r of x is one at column 16 * j + r for one j, which a run after the other moves on.
-    for (int j = scale % 3; j < kK / 16; j += 3) {
+    for (int j = scale % 6; j < kK / 16; j += 6) {
       std::fill(p.x.begin(), p.x.end(), bf16{});
       for (int r = 0; r < 16; ++r) p.x[static_cast<size_t>(r * kK + 16 * j + r)] = to_bf16(1.0f);
       const std::vector<bf16> got = run(p, {false, false, false});
@@ -194,7 +194,7 @@ TEST(LinearStreamConfig, SplitsDependOnTheWeightAlone) {
       const LinearStreamConfig config = select_linear_stream_config(rows, n, k, 132);
       EXPECT_EQ(config.depth_splits, select_linear_stream_config(1, n, k, 78).depth_splits);
       EXPECT_LE(config.shared_bytes, 227 * 1024) << to_string(config);
-      EXPECT_LE(config.depth_splits, (k + 191) / 192) << to_string(config);
+      EXPECT_LE(config.depth_splits, (k + 575) / 576) << to_string(config);
     }
   EXPECT_FALSE(supports_linear_stream(0, 64, 64));
   EXPECT_FALSE(supports_linear_stream(17, 64, 64));

@@ -1,8 +1,7 @@
 // Prepack and unpack in place on Hopper. Implements prepack.h.
 //
-// Work    a cluster of 4 CTAs takes a tile of 64 rows, each CTA a strip of 16; every strip is in
-// shared
-//         memory before any is written
+// Work    a cluster of 4 CTAs takes a tile of 64 rows, each CTA a strip of 16; every strip is
+//         in shared memory before any is written
 // Memory  a strip: 17 * k / 2 bytes, up to k = 24 576
 // Cost    every byte read once and written once
 // Needs   sm_90 (clusters)

@@ -13,10 +13,10 @@ TEST(Prepack, DoesWhatTheHostDoesAndUnpackUndoesIt) {
   if (const std::string why = why_no_hopper(); !why.empty()) GTEST_SKIP() << why;
   const cuda::Stream stream;
   for (const auto& [matrices, n, k] : {std::tuple<int64_t, int64_t, int64_t>{1, 16, 32},
-                                       {1, 64, 192},
-                                       {3, 80, 224},
+                                       {1, 64, 576},
+                                       {3, 80, 608},
                                        {2, 112, 352},
-                                       {2, 144, 544},
+                                       {2, 144, 1696},
                                        {1, 16, 24576},
                                        {1, 208, 96},
                                        {3, 2880, 2880},

@@ -14,7 +14,7 @@ __global__ void encode_and_decode(const float* values, ScaleRule rule, uint8_t* 
   decoded[block] += round_to_bf16(e8m0_reciprocal(scales[block]));
 }
 
-static_assert(strip_panel(64, 2880, 3, 14).blocks == kPanelBlocks);
+static_assert(strip_panel(64, 2880, 3, 4).blocks == kPanelBlocks);
 
 __global__ void move_word(int64_t n, int64_t k, const uint32_t* words, const uint8_t* scales,
                           uint8_t* codes, uint8_t* scale) {

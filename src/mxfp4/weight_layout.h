@@ -6,7 +6,7 @@
 // tile by tile.
 //
 //   matrix  tiles of 64 rows; the last has n % 64 when that is not 0
-//   tile    panels of 192 of k; the last has k % 192 when that is not 0
+//   tile    panels of 576 of k; the last has k % 576 when that is not 0
 //   panel   strips of 16 rows
 //   strip   pairs of blocks, 64 of k: 512 bytes of codes, 32 of scales; a last block without a
 //           partner takes half of that
@@ -27,7 +27,7 @@ namespace moxie::mxfp4 {
 
 inline constexpr int kTileRows = 64;
 inline constexpr int kStripRows = 16;
-inline constexpr int kPanelBlocks = 6;
+inline constexpr int kPanelBlocks = 18;
 inline constexpr int kPairBlocks = 2;
 
 // A matrix that can be kept in this order.
@@ -42,7 +42,7 @@ struct StripPanel {
   int blocks = 0;
 };
 
-// Of `strip` (rows 16 * strip ..) and `panel` (k from 192 * panel). REQUIRES has_weight_layout and
+// Of `strip` (rows 16 * strip ..) and `panel` (k from 576 * panel). REQUIRES has_weight_layout and
 // both within the matrix.
 MOXIE_HOST_DEVICE constexpr StripPanel strip_panel(int64_t n, int64_t k, int64_t strip,
                                                    int64_t panel) {

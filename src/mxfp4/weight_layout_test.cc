@@ -18,9 +18,9 @@ namespace {
 // Strips, tiles, pairs and panels: one, whole ones, and every kind of remainder; both products.
 constexpr struct {
   int64_t n, k;
-} kShapes[] = {{16, 32},   {16, 64},   {32, 96},   {48, 160},  {64, 192},    {80, 224},
-               {96, 352},  {112, 384}, {128, 416}, {144, 544}, {192, 576},   {208, 608},
-               {16, 2880}, {32, 2976}, {272, 64},  {64, 8192}, {2880, 2880}, {5760, 2880}};
+} kShapes[] = {{16, 32},   {16, 64},   {32, 96},   {48, 160},   {64, 192},    {80, 224},
+               {96, 544},  {112, 576}, {128, 608}, {144, 1120}, {192, 1152},  {208, 1184},
+               {16, 2880}, {32, 2976}, {272, 64},  {64, 8192},  {2880, 2880}, {5760, 2880}};
 
 TEST(WeightLayout, EveryWordAndEveryScaleHasOnePlaceInItsTile) {
   for (const auto [n, k] : kShapes) {
@@ -61,24 +61,26 @@ TEST(WeightLayout, UnpackGivesBackTheBytesThatPrepackTook) {
 }
 
 TEST(WeightLayout, APieceOfAPanelIsContiguousInTheOrderOfTheLanes) {
-  constexpr int64_t kN = 144, kK = 544;  // 2 tiles and a strip; 2 panels, 2 pairs and a block
+  constexpr int64_t kN = 144, kK = 1696;  // 2 tiles and a strip; 2 panels, 8 pairs and a block
   for (int64_t strip = 0; strip < kN / kStripRows; ++strip)
     for (int64_t panel = 0; panel * kPanelBlocks < kK / kBlock; ++panel) {
       const StripPanel part = strip_panel(kN, kK, strip, panel);
-      ASSERT_EQ(part.blocks, panel < 2 ? 6 : 5);
+      ASSERT_EQ(part.blocks, panel < 2 ? kPanelBlocks : 17);
       int64_t word = part.begin / 8, scale = part.begin / 32;
       for (int first = 0; first < part.blocks; first += 2) {
         const int blocks = std::min(2, part.blocks - first);
         for (int lane = 0; lane < 32; ++lane)
           for (int b = first; b < first + blocks; ++b)
             for (int upper = 0; upper < 2; ++upper) {
-              const int64_t row = strip * 16 + upper * 8 + lane / 4, block = panel * 6 + b;
+              const int64_t row = strip * 16 + upper * 8 + lane / 4,
+                            block = panel * kPanelBlocks + b;
               ASSERT_EQ(code_word(kN, kK, row, block, lane % 4), word++);
             }
         for (int g = 0; g < 8; ++g)
           for (int b = first; b < first + blocks; ++b)
             for (int upper = 0; upper < 2; ++upper)
-              ASSERT_EQ(scale_byte(kN, kK, strip * 16 + upper * 8 + g, panel * 6 + b), scale++);
+              ASSERT_EQ(scale_byte(kN, kK, strip * 16 + upper * 8 + g, panel * kPanelBlocks + b),
+                        scale++);
       }
     }
 }
@@ -126,7 +128,7 @@ TEST(WeightLayout, AShiftAndAMaskMakeBf16OfEveryCodeInEveryPlace) {
 // A warp's mma.sync m16n8k16 as the PTX ISA defines its fragments, over a whole strip: lane 4 * g +
 // t holds of A rows g and g + 8, of B column g, k 2t, 2t + 1 and 8 further.
 TEST(WeightLayout, TheWordsOfALaneAreTheOperandsOfItsWarp) {
-  constexpr int64_t kN = 48, kK = 224;  // a panel, and half a pair in the next
+  constexpr int64_t kN = 48, kK = 608;  // a panel, and half a pair in the next
   std::mt19937 random(11);
   std::vector<uint8_t> codes(kN * kK / 2), scales(kN * kK / 32, 127);
   for (uint8_t& byte : codes) byte = static_cast<uint8_t>(random());
