@@ -2,9 +2,9 @@
 // the L2 ten times, median of its runs; and of prepack and unpack. A table on standard output.
 #include <algorithm>
 #include <cstdio>
-#include <functional>
 
 #include "cuda/device.h"
+#include "hopper/bench_support.h"
 #include "hopper/linear_stream.h"
 #include "hopper/prepack.h"
 #include "hopper/test_support.h"
@@ -12,35 +12,7 @@
 namespace moxie::hopper {
 namespace {
 
-double median_us(cudaStream_t stream, int runs, const std::function<void()>& enqueue) {
-  cudaGraph_t graph;
-  cudaGraphExec_t executable;
-  MOXIE_CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-  enqueue();
-  MOXIE_CUDA_CHECK(cudaStreamEndCapture(stream, &graph));
-  MOXIE_CUDA_CHECK(cudaGraphInstantiate(&executable, graph, 0));
-  cudaEvent_t begin, end;
-  MOXIE_CUDA_CHECK(cudaEventCreate(&begin));
-  MOXIE_CUDA_CHECK(cudaEventCreate(&end));
-  std::vector<float> times;
-  for (int run = 0; run < runs + 3; ++run) {
-    MOXIE_CUDA_CHECK(cudaEventRecord(begin, stream));
-    MOXIE_CUDA_CHECK(cudaGraphLaunch(executable, stream));
-    MOXIE_CUDA_CHECK(cudaEventRecord(end, stream));
-    MOXIE_CUDA_CHECK(cudaEventSynchronize(end));
-    float ms = 0;
-    MOXIE_CUDA_CHECK(cudaEventElapsedTime(&ms, begin, end));
-    if (run >= 3) times.push_back(ms * 1000);
-  }
-  cudaEventDestroy(begin);
-  cudaEventDestroy(end);
-  cudaGraphExecDestroy(executable);
-  cudaGraphDestroy(graph);
-  std::sort(times.begin(), times.end());
-  return times[times.size() / 2];
-}
-
-void bench_shape(int n, int k, cudaStream_t stream, int num_sms) {
+void bench_shape(int n, int k, cudaStream_t stream, int num_sms, BenchReport& report) {
   const int64_t bytes = int64_t{n} * k * 17 / 32;
   const int matrices = static_cast<int>(std::max<int64_t>(16, 640'000'000 / bytes));
   // One random matrix, copied: zeros would run faster.
@@ -76,9 +48,14 @@ void bench_shape(int n, int k, cudaStream_t stream, int num_sms) {
                       }
                     }) /
           matrices;
-      std::printf("%5d x %5d, %2d rows, %-8s %7.2f us  %5.2f TB/s  %s\n", n, k, rows,
-                  overlap ? "overlap" : "apart", us, static_cast<double>(bytes) / us / 1e6,
-                  to_string(config).c_str());
+      report.add({"mxfp4_linear",
+                  {{"rows", rows}, {"n", n}, {"k", k}},
+                  (overlap ? "overlapping launches, " : "") + to_string(config),
+                  us,
+                  static_cast<double>(bytes),
+                  2.0 * rows * n * k,
+                  cold_read_us(static_cast<double>(bytes)),
+                  n == 8192 ? 13.0 : 0.0});
     }
   }
   for (const PrepackDirection direction : {PrepackDirection::kPrepack, PrepackDirection::kUnpack}) {
@@ -86,28 +63,36 @@ void bench_shape(int n, int k, cudaStream_t stream, int num_sms) {
       MOXIE_CUDA_CHECK(
           launch_prepack({direction, codes.data(), scales.data(), matrices, n, k}, stream));
     });
-    std::printf("%5d x %5d, %d matrices, %-8s %9.1f us  %5.2f TB/s read and written\n", n, k,
-                matrices, direction == PrepackDirection::kPrepack ? "prepack" : "unpack", us,
-                2.0 * static_cast<double>(bytes) * matrices / us / 1e6);
+    const double moved = 2.0 * static_cast<double>(bytes) * matrices;
+    report.add({direction == PrepackDirection::kPrepack ? "prepack" : "unpack",
+                {{"matrices", matrices}, {"n", n}, {"k", k}},
+                "read and written",
+                us,
+                moved,
+                0,
+                cold_read_us(moved),
+                moved / 1e6});
   }
 }
 
 }  // namespace
 }  // namespace moxie::hopper
 
-int main() {
+int main(int argc, char** argv) {
   using namespace moxie;
   if (const std::string why = hopper::why_no_hopper(); !why.empty()) {
     std::fprintf(stderr, "hopper_bench: nothing was measured: %s\n", why.c_str());
     return 1;
   }
   try {
+    hopper::BenchReport report(argc, argv);
     int num_sms = 0;
     MOXIE_CUDA_CHECK(cudaDeviceGetAttribute(&num_sms, cudaDevAttrMultiProcessorCount, 0));
     MOXIE_CUDA_CHECK(hopper::prepare_linear_stream());
     const cuda::Stream stream;
     for (const auto& [n, k] : {std::pair{2880, 2880}, {5760, 2880}, {8192, 8192}})
-      hopper::bench_shape(n, k, stream.get(), num_sms);
+      hopper::bench_shape(n, k, stream.get(), num_sms, report);
+    report.write();
   } catch (const Error& error) {
     std::fprintf(stderr, "hopper_bench: %s\n", error.what());
     return 1;
