@@ -1,60 +1,78 @@
-// Routing, and the whole experts block.
+// The whole experts block.
 #pragma once
 
+#include <cstdint>
 #include <span>
 
 #include "ops/backend.h"
+#include "ops/route.h"
 #include "ops/tensor.h"
 
 namespace moxie {
 
-// The experts_per_token largest logits of each row, larger first, of equal ones the smaller index
-// first; and softmax over these only, in float32, rounded to the logits' dtype and returned as
-// float32. NaN logits order below everything.
-//
-//   logits      [rows, num_experts]
-//   expert_ids  [rows, experts_per_token]  int32
-//   weights     [rows, experts_per_token]  float32
-struct RouteArgs {
-  ConstRows logits;
-  int64_t experts_per_token = 0;
-  std::span<int32_t> expert_ids;
-  std::span<float> weights;
+// What is done with an expert id outside the local range.
+enum class ForeignExperts : uint8_t {
+  kRefuse,  // Error(kInvalidArgument); only where ids can be seen before the work, not on a GPU
+  kSkip,    // its term of the sum is missing; neither its weight nor any matrix is read for it
 };
 
 // For every row, over its experts e with weight w_e in the order of expert_ids:
 //   z     = x * gate_up[e]^T + gate_up_bias[e]          float32; row 2j of the matrix is gate j,
-//   row 2j + 1 up j g     = min(z[2j], limit);  u = clamp(z[2j + 1], -limit, limit) a_j   = round(
-//   g * sigmoid(alpha * g) * (u + 1) ) y_e   = round( (a * down[e]^T + down_bias[e]) * w_e ) out =
-//   round( residual + round( sum_e y_e ) )      the sum in float32, in the order of expert_ids
+//                                                       row 2j + 1 up j
+//   g     = min(z[2j], limit);  u = clamp(z[2j + 1], -limit, limit)
+//   a_j   = round( g * sigmoid(alpha * g) * (u + 1) )
+//   y_e   = round( (a * down[e]^T + down_bias[e]) * w_e )
+//   out   = round( residual + round( sum_e y_e ) )      the sum in float32, in the order of
+//                                                       expert_ids, from 0
 // Without residual the outer sum is missing. round() is to the activation dtype.
 //
-//   x             [rows, hidden]                      bf16 or float32
-//   gate_up       [experts, 2 * inner, hidden]        MXFP4
-//   gate_up_bias  [experts, 2 * inner]                float32
-//   down          [experts, hidden, inner]            MXFP4
-//   down_bias     [experts, hidden]                   float32
+// The choice of experts is either given (expert_ids and weights) or made from `logits` by the rule
+// of RouteArgs. The matrices are those of the experts first_expert .. first_expert +
+// gate_up.experts - 1; ids of others and sentinels (negative ones, or too large) are foreign.
+//
+//   x             [rows, hidden]              bf16 or float32; prepacked: rows 16-byte aligned
+//   logits        [rows, num_experts]         bf16 or float32; or null, then:
+//   expert_ids    [rows, experts_per_token]   int32
+//   weights       [rows, experts_per_token]   float32
+//   gate_up       [experts, 2 * inner, hidden]  MXFP4 in `layout`
+//   gate_up_bias  [experts, 2 * inner]        float32, or null
+//   down          [experts, hidden, inner]    MXFP4 in `layout`
+//   down_bias     [experts, hidden]           float32, or null
 //   residual      [rows, hidden]  or null; may be out itself
-//   out           [rows, hidden]  same dtype as x
+//   out           [rows, hidden]  same dtype as x; must not overlap x
 //
 // Weights are decoded to the activation dtype: exact, but products of code and scale beyond its
 // largest number (scale bytes 253 and 254) are clamped to it; scale byte 255 gives NaN.
 //
-// Error   each product's sums as in LinearArgs; sigmoid(v) to 2^-20 + |v| * 2^-24 relative, or
-//         2^-126 absolute
+// Error   sums of a product within (k + 16) * 2^-23 * sum|x||w| + 2^-22 * |bias|, k = hidden or
+//         inner, where subnormal factors, products and sums may count as zero; sigmoid(v) to
+//         2^-20 + |v| * 2^-24 relative, or 2^-126 absolute. ops/reference/moe.h propagates them
 // Source  gpt_oss/triton/moe.py
 struct MoeArgs {
   Phase phase = Phase::kPrefill;
   ConstRows x;
   int64_t experts_per_token = 0;
-  std::span<const int32_t> expert_ids;  // [rows, experts_per_token]
-  std::span<const float> weights;       // [rows, experts_per_token]
+  ConstRows logits;
+  WeightRounding rounding = WeightRounding::kToLogits;  // of the weights made from logits
+  std::span<const int32_t> expert_ids;
+  std::span<const float> weights;
+  int64_t first_expert = 0;
+  ForeignExperts foreign = ForeignExperts::kRefuse;
   Mxfp4Matrices gate_up, down;
+  Mxfp4Layout layout = Mxfp4Layout::kCheckpoint;
   const float* gate_up_bias = nullptr;
   const float* down_bias = nullptr;
   float alpha = 1.702f, limit = 7.0f;
   ConstRows residual;
   Rows out;
 };
+
+// Throws Error(kInvalidArgument), or kUnsupported for a dtype, with one sentence, unless the Args
+// are as above. Looks at sizes and addresses only, never at data, not at expert_ids either.
+void check(const MoeArgs& args);
+
+// Throws Error(kInvalidArgument) if expert_ids, which lie in host memory, has foreign ids and
+// args.foreign is kRefuse.
+void check_expert_ids(const MoeArgs& args);
 
 }  // namespace moxie

@@ -5,11 +5,6 @@
 
 namespace moxie {
 
-enum class Mxfp4Layout : uint8_t {
-  kCheckpoint,  // mxfp4/block.h
-  kPrepacked,   // mxfp4/weight_layout.h
-};
-
 // With z = x * weight^T + bias in float32:
 //   kNone    out[r, :] = round(z)                              without residual
 //            out[r, :] = round( residual[r, :] + round(z) )    with it
@@ -19,16 +14,15 @@ enum class Mxfp4Layout : uint8_t {
 // round() is to bf16.
 //
 //   x         [rows, k]           bf16, rows 16-byte aligned
-//   weight    [1, n, k]           MXFP4 in `layout`; prepacked: n % 16 == 0, 16-byte aligned
+//   weight    [1, n, k]           MXFP4 in `layout`
 //   bias      [n]                 float32, or null
 //   residual  [rows, n]           bf16, or null; may be out itself; not with kSwiglu
 //   out       [rows, n or n / 2]  bf16; must not overlap x
 //
 // Weights as in MoeArgs (ops/moe.h): exact in bf16, scales 253 and 254 clamped, 255 gives NaN.
 //
-// Error   |z - exact| <= (k + 16) * 2^-23 * sum|x||w| + 2^-23 * |bias|, float32 sums in an order
-// that
-//         depends on n and k only; then each round(), and sigmoid to 2^-20 relative
+// Error   |z - exact| <= (k + 16) * 2^-23 * sum|x||w| + 2^-22 * |bias|, float32 sums in an
+//         order that depends on n and k only; then each round(), and sigmoid as in MoeArgs
 struct Mxfp4LinearArgs {
   enum class Activation : uint8_t { kNone, kSwiglu };
 

@@ -45,8 +45,14 @@ struct Bf16Matrix {
   int64_t n = 0, k = 0;
 };
 
-// MXFP4 weight matrices of `experts` experts, each [n, k], in the checkpoint's packing
-// (mxfp4/block.h): codes [experts, n, k/32, 16], scales [experts, n, k/32]. No alignment.
+// The order of bytes inside each MXFP4 matrix.
+enum class Mxfp4Layout : uint8_t {
+  kCheckpoint,  // mxfp4/block.h; no alignment
+  kPrepacked,   // mxfp4/weight_layout.h; n % 16 == 0, codes and scales 16-byte aligned
+};
+
+// MXFP4 weight matrices of `experts` experts, each [n, k]: codes [experts, n, k/32, 16], scales
+// [experts, n, k/32], in the checkpoint's packing where an Args struct has no layout field.
 struct Mxfp4Matrices {
   const uint8_t* codes = nullptr;
   const uint8_t* scales = nullptr;

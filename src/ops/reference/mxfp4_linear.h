@@ -4,16 +4,12 @@
 #include <vector>
 
 #include "ops/mxfp4_linear.h"
+#include "ops/reference/bounded.h"
 
 namespace moxie {
 
-// z of one output before activation, and sum|x||w|, which its error is measured by.
-struct ExactDot {
-  double z = 0, abs_sum = 0;
-};
-
-// [rows, n] of checked Args, in either layout; a residual, an activation and `out` are not looked
-// at.
+// [rows, n] of checked Args, in either layout: z with the bias, and sum|x||w|; a residual, an
+// activation and `out` are not looked at.
 std::vector<ExactDot> reference_mxfp4_linear(const Mxfp4LinearArgs& args);
 
 }  // namespace moxie

@@ -84,13 +84,17 @@ TEST(Mxfp4LinearArgs, OneSentenceForEachThingThatIsWrong) {
       {[](Args& a) { a.weight.k = 80; }, "multiple of 32 columns"},
       {[](Args& a) { a.weight.experts = 2; }, "one weight matrix"},
       {[](Args& a) { a.weight.codes = nullptr; }, "null"},
-      {[](Args& a) { a.x.cols = 64; }, "x of this MXFP4 linear must be 3 x 96"},
-      {[](Args& a) { a.x.dtype = DType::kF32; }, "must be bf16"},
+      {[](Args& a) { a.weight.n = -1; }, "weight of mxfp4_linear must be between 0 and"},
+      {[](Args& a) { a.layout = static_cast<Mxfp4Layout>(7); }, "layout of mxfp4_linear is 7"},
+      {[](Args& a) { a.out.data = const_cast<void*>(a.x.data); }, "must not overlap"},
+      {[](Args& a) { a.x.cols = 64; }, "x of mxfp4_linear must be 3 x 96"},
+      {[](Args& a) { a.x.dtype = DType::kF32; }, "x of mxfp4_linear must be BF16, got F32"},
       {[](Args& a) { a.x.stride = 90; }, "only 90 apart"},
-      {[](Args& a) { a.x.stride = 97; }, "16-byte aligned"},
-      {[](Args& a) { a.x.data = static_cast<const bf16*>(a.x.data) + 1; }, "16-byte aligned"},
-      {[](Args& a) { a.out.rows = 2; }, "out of this MXFP4 linear must be 3 x 48, got 2 x 48"},
-      {[](Args& a) { a.out.data = nullptr; }, "out of an MXFP4 linear is null"},
+      {[](Args& a) { a.x.stride = 97; }, "multiple of 16 bytes apart, got 194"},
+      {[](Args& a) { a.x.data = static_cast<const bf16*>(a.x.data) + 1; },
+       "must begin at a multiple of 16 bytes"},
+      {[](Args& a) { a.out.rows = 2; }, "out of mxfp4_linear must be 3 x 48, got 2 x 48"},
+      {[](Args& a) { a.out.data = nullptr; }, "out of mxfp4_linear is null"},
       {[](Args& a) { a.activation = Args::Activation::kSwiglu; }, "must be 3 x 24"},
       {[](Args& a) {
          a.activation = Args::Activation::kSwiglu;
@@ -101,7 +105,7 @@ TEST(Mxfp4LinearArgs, OneSentenceForEachThingThatIsWrong) {
          a.layout = Mxfp4Layout::kPrepacked;
          ++a.weight.codes;
        },
-       "16-byte aligned"},
+       "must begin at multiples of 16 bytes"},
       {[](Args& a) {
          a.layout = Mxfp4Layout::kPrepacked;
          a.weight.n = 40;

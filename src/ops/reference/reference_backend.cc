@@ -8,11 +8,13 @@
 
 #include "base/check.h"
 #include "base/thread_pool.h"
-#include "mxfp4/block.h"
 #include "ops/attention.h"
 #include "ops/embed.h"
 #include "ops/linear.h"
 #include "ops/moe.h"
+#include "ops/reference/bounded.h"
+#include "ops/reference/route.h"
+#include "ops/reference/weights.h"
 #include "ops/rms_norm.h"
 
 namespace moxie {
@@ -25,21 +27,6 @@ float load(const ConstRows& x, int64_t row, int64_t col) {
   const int64_t at = row * x.stride + col;
   return x.dtype == DType::kBF16 ? to_float(static_cast<const bf16*>(x.data)[at])
                                  : static_cast<const float*>(x.data)[at];
-}
-
-// Rounds once, to nearest even, straight from float64.
-float round_to(DType dtype, double value) {
-  const float nearest = static_cast<float>(value);
-  if (dtype == DType::kF32) return nearest;
-  if (!std::isfinite(nearest)) return round_to_bf16(nearest);
-  // Two roundings differ from one where float32 lands on the middle between two bf16 numbers
-  // although the value does not: then make the float32 odd first.
-  uint32_t bits = std::bit_cast<uint32_t>(nearest);
-  if ((bits & 0xffffu) == 0x8000u && static_cast<double>(nearest) != value) {
-    const bool value_is_larger = std::abs(value) > std::abs(static_cast<double>(nearest));
-    bits += value_is_larger ? 1u : -1u;
-  }
-  return round_to_bf16(std::bit_cast<float>(bits));
 }
 
 // REQUIRES: value has out's dtype already, unless that is float32.
@@ -71,22 +58,6 @@ double dot(const float* a, const float* b, int64_t count) {
   for (; i < count; ++i) lanes[0] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
   return ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) +
          ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
-}
-
-// Row `row` of expert e as activations of `dtype` would meet it.
-void decode_row(const Mxfp4Matrices& m, int64_t e, int64_t row, DType dtype, float* out) {
-  const int64_t blocks = m.k / mxfp4::kBlock;
-  const uint8_t* codes = m.expert_codes(e) + row * blocks * mxfp4::kBlockBytes;
-  const uint8_t* scales = m.expert_scales(e) + row * blocks;
-  for (int64_t b = 0; b < blocks; ++b, codes += mxfp4::kBlockBytes, out += mxfp4::kBlock) {
-    if (dtype == DType::kF32) {
-      mxfp4::decode_block(codes, scales[b], out);
-    } else {
-      bf16 values[mxfp4::kBlock];
-      mxfp4::decode_block(codes, scales[b], values);
-      widen(values, mxfp4::kBlock, out);
-    }
-  }
 }
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -152,6 +123,7 @@ class ReferenceBackend final : public Backend {
   template <class T>
   void attend(const AttentionArgs& args, const SequenceRows& sequence, int64_t row, int64_t head,
               Worker& worker);
+  MoeArgs routed(const MoeArgs& args);
 
   DType dtype_;
   ThreadPool pool_;
@@ -159,6 +131,8 @@ class ReferenceBackend final : public Backend {
   std::vector<float> x_, inner_, expert_out_;
   std::vector<int32_t> slots_;  // indices into expert_ids, sorted by expert
   std::vector<int64_t> offsets_;
+  std::vector<int32_t> ids_;  // made from logits, with their weights
+  std::vector<float> weights_;
 };
 
 void ReferenceBackend::embed(const EmbedArgs& args) {
@@ -296,35 +270,33 @@ void ReferenceBackend::attention(const AttentionArgs& args) {
 }
 
 void ReferenceBackend::route(const RouteArgs& args) {
-  const int64_t chosen = args.experts_per_token;
-  for (int64_t row = 0; row < args.logits.rows; ++row) {
-    int32_t* ids = args.expert_ids.data() + row * chosen;
-    float* weights = args.weights.data() + row * chosen;
-    const auto logit = [&](int64_t e) { return load(args.logits, row, e); };
-    // a before b: NaN last, larger first, then the smaller index.
-    const auto before = [&](int64_t a, int64_t b) {
-      const float x = logit(a), y = logit(b);
-      if (std::isnan(x) != std::isnan(y)) return std::isnan(y);
-      if (x != y && !std::isnan(x)) return x > y;
-      return a < b;
-    };
-    for (int64_t i = 0; i < chosen; ++i) {
-      int64_t best = -1;
-      for (int64_t e = 0; e < args.logits.cols; ++e) {
-        if (std::find(ids, ids + i, e) != ids + i) continue;
-        if (best < 0 || before(e, best)) best = e;
-      }
-      ids[i] = static_cast<int32_t>(best);
-    }
-    double total = 0;
-    const double largest = logit(ids[0]);
-    for (int64_t i = 0; i < chosen; ++i) total += std::exp(logit(ids[i]) - largest);
-    for (int64_t i = 0; i < chosen; ++i)
-      weights[i] = round_to(args.logits.dtype, std::exp(logit(ids[i]) - largest) / total);
-  }
+  check(args);
+  reference_route(args);
 }
 
-void ReferenceBackend::moe(const MoeArgs& args) {
+// args with the choice of experts made, in memory that grows.
+MoeArgs ReferenceBackend::routed(const MoeArgs& args) {
+  if (!args.logits) return args;
+  const auto slots = static_cast<size_t>(args.x.rows * args.experts_per_token);
+  const std::span<int32_t> ids(grown(ids_, static_cast<int64_t>(slots)), slots);
+  const std::span<float> weights(grown(weights_, static_cast<int64_t>(slots)), slots);
+  reference_route({.logits = args.logits,
+                   .experts_per_token = args.experts_per_token,
+                   .rounding = args.rounding,
+                   .expert_ids = ids,
+                   .weights = weights,
+                   .lists = {}});
+  MoeArgs with_choice = args;
+  with_choice.logits = {};
+  with_choice.expert_ids = ids;
+  with_choice.weights = weights;
+  return with_choice;
+}
+
+void ReferenceBackend::moe(const MoeArgs& unrouted) {
+  check(unrouted);
+  const MoeArgs args = routed(unrouted);
+  check_expert_ids(args);
   const int64_t rows = args.x.rows, hidden = args.gate_up.k, inner = args.down.k;
   const int64_t chosen = args.experts_per_token, routed = rows * chosen;
   const int64_t experts = args.gate_up.experts;
@@ -335,15 +307,19 @@ void ReferenceBackend::moe(const MoeArgs& args) {
   pool_.parallel_for(static_cast<int>(rows),
                      [&](int row, int) { widen_row(args.x, row, x + row * hidden); });
 
-  // Slots (row * chosen + i) grouped by expert.
+  // Slots (row * chosen + i) grouped by expert; foreign ones in no group.
   int32_t* slots = grown(slots_, routed);
   int64_t* offsets = grown(offsets_, experts + 1);
+  const auto expert_of = [&](int64_t slot) {
+    const int64_t e = args.expert_ids[static_cast<size_t>(slot)] - args.first_expert;
+    return e >= 0 && e < experts ? e : int64_t{-1};
+  };
   std::fill_n(offsets, experts + 1, 0);
   for (int64_t slot = 0; slot < routed; ++slot)
-    ++offsets[args.expert_ids[static_cast<size_t>(slot)] + 1];
+    if (expert_of(slot) >= 0) ++offsets[expert_of(slot) + 1];
   for (int64_t e = 0; e < experts; ++e) offsets[e + 1] += offsets[e];
   for (int64_t slot = 0; slot < routed; ++slot)
-    slots[offsets[args.expert_ids[static_cast<size_t>(slot)]]++] = static_cast<int32_t>(slot);
+    if (expert_of(slot) >= 0) slots[offsets[expert_of(slot)]++] = static_cast<int32_t>(slot);
   for (int64_t e = experts; e > 0; --e) offsets[e] = offsets[e - 1];
   offsets[0] = 0;
 
@@ -353,21 +329,18 @@ void ReferenceBackend::moe(const MoeArgs& args) {
     if (offsets[e] == offsets[e + 1]) return;
     float* gate_row = grown(workers_[static_cast<size_t>(worker)].weights, 2 * hidden);
     float* up_row = gate_row + hidden;
+    const float* bias = args.gate_up_bias;
     for (int64_t j = begin; j < std::min(inner, begin + kTileFeatures); ++j) {
-      decode_row(args.gate_up, e, 2 * j, dtype, gate_row);
-      decode_row(args.gate_up, e, 2 * j + 1, dtype, up_row);
-      const float* bias = args.gate_up_bias + (e * inner + j) * 2;
+      decode_weight_row(args.gate_up, args.layout, e, 2 * j, dtype, gate_row);
+      decode_weight_row(args.gate_up, args.layout, e, 2 * j + 1, dtype, up_row);
+      const double gate_bias = bias == nullptr ? 0.0 : bias[(e * inner + j) * 2];
+      const double up_bias = bias == nullptr ? 0.0 : bias[(e * inner + j) * 2 + 1];
       for (int64_t i = offsets[e]; i < offsets[e + 1]; ++i) {
         const float* row = x + slots[i] / chosen * hidden;
-        const double limit = args.limit;
-        // min and max in this order, so that NaN passes through.
-        const double gate_in = dot(row, gate_row, hidden) + static_cast<double>(bias[0]);
-        const double up_in = dot(row, up_row, hidden) + static_cast<double>(bias[1]);
-        const double gate = gate_in > limit ? limit : gate_in;
-        const double up = up_in > limit ? limit : up_in < -limit ? -limit : up_in;
-        const double activated =
-            gate / (1 + std::exp(-static_cast<double>(args.alpha) * gate)) * (up + 1);
-        inner_rows[slots[i] * inner + j] = round_to(dtype, activated);
+        const Bounded gate = {dot(row, gate_row, hidden) + gate_bias, 0};
+        const Bounded up = {dot(row, up_row, hidden) + up_bias, 0};
+        inner_rows[slots[i] * inner + j] =
+            round_to(dtype, swiglu(gate, up, args.alpha, args.limit).value);
       }
     }
   });
@@ -378,8 +351,8 @@ void ReferenceBackend::moe(const MoeArgs& args) {
     if (offsets[e] == offsets[e + 1]) return;
     float* weights = grown(workers_[static_cast<size_t>(worker)].weights, inner);
     for (int64_t j = begin; j < std::min(hidden, begin + kTileFeatures); ++j) {
-      decode_row(args.down, e, j, dtype, weights);
-      const double bias = args.down_bias[e * hidden + j];
+      decode_weight_row(args.down, args.layout, e, j, dtype, weights);
+      const double bias = args.down_bias == nullptr ? 0.0 : args.down_bias[e * hidden + j];
       for (int64_t i = offsets[e]; i < offsets[e + 1]; ++i) {
         const double sum = dot(inner_rows + slots[i] * inner, weights, inner) + bias;
         expert_out[slots[i] * hidden + j] =
@@ -391,7 +364,8 @@ void ReferenceBackend::moe(const MoeArgs& args) {
   pool_.parallel_for(static_cast<int>(rows), [&](int row, int) {
     for (int64_t j = 0; j < hidden; ++j) {
       float sum = 0;
-      for (int64_t i = 0; i < chosen; ++i) sum += expert_out[(row * chosen + i) * hidden + j];
+      for (int64_t i = 0; i < chosen; ++i)
+        if (expert_of(row * chosen + i) >= 0) sum += expert_out[(row * chosen + i) * hidden + j];
       float result = round_to(args.out.dtype, sum);
       if (args.residual) result = round_to(args.out.dtype, load(args.residual, row, j) + result);
       store(args.out, row, j, result);

@@ -1,0 +1,42 @@
+// Arithmetic of oracles: a number as the contract gives it, and how far a result within the
+// contract's error may lie from it.
+#pragma once
+
+#include <cstdint>
+
+#include "base/dtype.h"
+
+namespace moxie {
+
+// z of one output before activation, without bias when it says so, and sum|x||w|, which its error
+// is measured by.
+struct ExactDot {
+  double z = 0, abs_sum = 0;
+};
+
+// Every result in [value - bound, value + bound] is within the contract. A negative bound marks an
+// element that must not be written.
+struct Bounded {
+  double value = 0, bound = 0;
+};
+
+inline constexpr Bounded kUntouched = {0, -1};
+
+// Rounds once, to nearest even, straight from float64; kF32 and kBF16.
+float round_to(DType dtype, double value);
+
+// x * w + bias: the error of Mxfp4LinearArgs over k products.
+Bounded biased_dot(const ExactDot& dot, int64_t k, float bias);
+// g * sigmoid(alpha * g) * (u + 1) with g = min(gate, limit), u = clamp(up, -limit, limit).
+Bounded swiglu(const Bounded& gate, const Bounded& up, float alpha, float limit);
+// x * weight, with one float32 rounding.
+Bounded times(const Bounded& x, float weight);
+// Rounding is monotone: results within the bound end between the rounded ends, so a bound far from
+// the middle between two numbers of the dtype becomes 0.
+Bounded rounded(DType dtype, const Bounded& x);
+
+// Whether `got` is what is wanted. NaN is wanted as NaN; where infinities met (a bound that is not
+// finite) anything is right but a number for NaN.
+bool is_within(float got, const Bounded& want);
+
+}  // namespace moxie

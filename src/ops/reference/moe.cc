@@ -1,0 +1,125 @@
+#include "ops/reference/moe.h"
+
+#include <cmath>
+
+#include "base/thread_pool.h"
+#include "ops/reference/route.h"
+#include "ops/reference/weights.h"
+
+namespace moxie {
+namespace {
+
+float load(const ConstRows& x, int64_t row, int64_t col) {
+  const int64_t at = row * x.stride + col;
+  return x.dtype == DType::kBF16 ? to_float(static_cast<const bf16*>(x.data)[at])
+                                 : static_cast<const float*>(x.data)[at];
+}
+
+// Sum of x * w over numbers that have bounds themselves; `error` is what those contribute.
+struct BoundedDot {
+  ExactDot dot;
+  double error = 0;
+};
+BoundedDot bounded_dot(const Bounded* x, const float* w, int64_t count) {
+  BoundedDot sum;
+  for (int64_t i = 0; i < count; ++i) {
+    const double weight = w[i], product = x[i].value * weight;
+    sum.dot.z += product;
+    sum.dot.abs_sum += std::abs(product) + x[i].bound * std::abs(weight);
+    sum.error += x[i].bound * std::abs(weight);
+  }
+  return sum;
+}
+
+}  // namespace
+
+std::vector<Bounded> reference_moe(const MoeArgs& args, int num_threads) {
+  const int64_t rows = args.x.rows, hidden = args.gate_up.k, inner = args.down.k;
+  const int64_t chosen = args.experts_per_token, experts = args.gate_up.experts;
+  const auto slots = static_cast<size_t>(rows * chosen);
+  const DType dtype = args.x.dtype;
+  std::vector<int32_t> ids(args.expert_ids.begin(), args.expert_ids.end());
+  std::vector<float> weights(args.weights.begin(), args.weights.end());
+  if (args.logits) {
+    ids.resize(slots);
+    weights.resize(slots);
+    reference_route({.logits = args.logits,
+                     .experts_per_token = chosen,
+                     .rounding = args.rounding,
+                     .expert_ids = ids,
+                     .weights = weights,
+                     .lists = {}});
+  }
+  check_expert_ids(args);
+
+  std::vector<float> x(static_cast<size_t>(rows * hidden));
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t i = 0; i < hidden; ++i)
+      x[static_cast<size_t>(row * hidden + i)] = load(args.x, row, i);
+
+  ThreadPool pool(num_threads);
+  std::vector<Bounded> activated, y(slots * static_cast<size_t>(hidden));
+  for (int64_t e = 0; e < experts; ++e) {
+    std::vector<size_t> mine;
+    for (size_t slot = 0; slot < slots; ++slot)
+      if (int64_t{ids[slot]} == args.first_expert + e) mine.push_back(slot);
+    if (mine.empty()) continue;
+    activated.resize(mine.size() * static_cast<size_t>(inner));
+    const auto bias_of = [&](const float* bias, int64_t n, int64_t f) {
+      return bias == nullptr ? 0.0f : bias[e * n + f];
+    };
+    pool.parallel_for(static_cast<int>(inner), [&](int j, int) {
+      std::vector<float> gate(static_cast<size_t>(hidden)), up(gate.size());
+      const int64_t f = 2 * int64_t{j};
+      decode_weight_row(args.gate_up, args.layout, e, f, dtype, gate.data());
+      decode_weight_row(args.gate_up, args.layout, e, f + 1, dtype, up.data());
+      for (size_t i = 0; i < mine.size(); ++i) {
+        const float* row = x.data() + static_cast<int64_t>(mine[i]) / chosen * hidden;
+        const Bounded z_gate = biased_dot(exact_dot(row, gate.data(), hidden), hidden,
+                                          bias_of(args.gate_up_bias, 2 * inner, f));
+        const Bounded z_up = biased_dot(exact_dot(row, up.data(), hidden), hidden,
+                                        bias_of(args.gate_up_bias, 2 * inner, f + 1));
+        activated[i * static_cast<size_t>(inner) + static_cast<size_t>(j)] =
+            rounded(dtype, swiglu(z_gate, z_up, args.alpha, args.limit));
+      }
+    });
+    pool.parallel_for(static_cast<int>(hidden), [&](int f, int) {
+      std::vector<float> down(static_cast<size_t>(inner));
+      decode_weight_row(args.down, args.layout, e, f, dtype, down.data());
+      for (size_t i = 0; i < mine.size(); ++i) {
+        const BoundedDot sum =
+            bounded_dot(activated.data() + i * static_cast<size_t>(inner), down.data(), inner);
+        Bounded z = biased_dot(sum.dot, inner, bias_of(args.down_bias, hidden, f));
+        z.bound += sum.error;
+        y[mine[i] * static_cast<size_t>(hidden) + static_cast<size_t>(f)] =
+            rounded(dtype, times(z, weights[mine[i]]));
+      }
+    });
+  }
+
+  std::vector<Bounded> out(static_cast<size_t>(rows * hidden));
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t f = 0; f < hidden; ++f) {
+      // The order of the float32 sum is the contract's, so without bounds it has no error.
+      float sum = 0;
+      double error = 0, magnitude = 0;
+      for (int64_t i = 0; i < chosen; ++i) {
+        const auto slot = static_cast<size_t>(row * chosen + i);
+        if (ids[slot] < args.first_expert || ids[slot] >= args.first_expert + experts) continue;
+        const Bounded& term = y[slot * static_cast<size_t>(hidden) + static_cast<size_t>(f)];
+        sum += static_cast<float>(term.value);
+        error += term.bound;
+        magnitude += std::abs(term.value) + term.bound;
+      }
+      if (error > 0) error += static_cast<double>(chosen) * 0x1p-23 * magnitude;
+      Bounded result = rounded(args.out.dtype, {static_cast<double>(sum), error});
+      if (args.residual) {
+        result.value += static_cast<double>(load(args.residual, row, f));
+        result = rounded(args.out.dtype, result);
+      }
+      out[static_cast<size_t>(row * hidden + f)] = result;
+    }
+  return out;
+}
+
+}  // namespace moxie

@@ -1,0 +1,197 @@
+#include "ops/reference/moe.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "base/check.h"
+#include "mxfp4/block.h"
+#include "ops/reference/random.h"
+#include "ops/reference/reference_backend.h"
+
+namespace moxie {
+namespace {
+
+constexpr int64_t kExperts = 5, kChosen = 3, kHidden = 96, kInner = 64;
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
+struct Problem {
+  int64_t rows;
+  RandomMxfp4 gate_up{kExperts, 2 * kInner, kHidden, 21}, down{kExperts, kHidden, kInner, 23};
+  std::vector<bf16> x, residual, logits, out;
+  std::vector<float> gate_up_bias = std::vector<float>(kExperts * 2 * kInner),
+                     down_bias = std::vector<float>(kExperts * kHidden), weights;
+  std::vector<int32_t> ids;
+  MoeArgs args;
+
+  explicit Problem(int64_t num_rows)
+      : rows(num_rows),
+        x(static_cast<size_t>(rows * kHidden)),
+        residual(x.size()),
+        logits(static_cast<size_t>(rows * kExperts)),
+        out(x.size()),
+        weights(static_cast<size_t>(rows * kChosen)),
+        ids(weights.size()) {
+    fill_normal(std::span(x), 31);
+    fill_normal(std::span(residual), 32);
+    fill_normal(std::span(logits), 33);
+    fill_normal(std::span(gate_up_bias), 34);
+    fill_normal(std::span(down_bias), 35);
+    for (size_t i = 0; i < ids.size(); ++i) {
+      ids[i] = static_cast<int32_t>(random_bits(36, i) % kExperts);
+      weights[i] = random_uniform(37, i);
+    }
+    args.x = {x.data(), DType::kBF16, rows, kHidden, kHidden};
+    args.experts_per_token = kChosen;
+    args.expert_ids = ids;
+    args.weights = weights;
+    args.gate_up = gate_up.view;
+    args.down = down.view;
+    args.gate_up_bias = gate_up_bias.data();
+    args.down_bias = down_bias.data();
+    args.residual = {residual.data(), DType::kBF16, rows, kHidden, kHidden};
+    args.out = {out.data(), DType::kBF16, rows, kHidden, kHidden};
+  }
+
+  std::vector<bf16> run_backend() {
+    make_reference_backend(DType::kBF16, 2)->moe(args);
+    return out;
+  }
+};
+
+void expect_equal(const std::vector<bf16>& got, const std::vector<Bounded>& want) {
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < got.size(); ++i) ASSERT_EQ(double{to_float(got[i])}, want[i].value) << i;
+}
+
+// The backend's float64 sums in another order; reference_test.cc holds that to the formula.
+TEST(ReferenceMoe, IsWhatTheReferenceBackendComputes) {
+  for (const int64_t rows : {0, 1, 7, 40}) {
+    Problem p(rows);
+    check(p.args);
+    expect_equal(p.run_backend(), reference_moe(p.args, 2));
+    p.args.residual = {};
+    expect_equal(p.run_backend(), reference_moe(p.args, 2));
+    p.args.gate_up_bias = p.args.down_bias = nullptr;
+    expect_equal(p.run_backend(), reference_moe(p.args, 2));
+    std::fill(p.ids.begin(), p.ids.end(), 3);
+    expect_equal(p.run_backend(), reference_moe(p.args, 2));
+  }
+}
+
+// Sums in float32, one product after the other: a plain implementation that must stay within.
+TEST(ReferenceMoe, AFloat32ImplementationIsWithinItsBoundsAndTheBoundsAreNarrow) {
+  Problem p(12);
+  const std::vector<Bounded> want = reference_moe(p.args, 2);
+  std::vector<float> row(static_cast<size_t>(kHidden));
+  const auto dot = [&](const Mxfp4Matrices& m, int64_t e, int64_t f, const bf16* x, float bias) {
+    mxfp4::decode_row(m.expert_codes(e) + f * m.k / 2, m.expert_scales(e) + f * m.k / 32, m.k,
+                      row.data());
+    float sum = 0;
+    for (int64_t i = 0; i < m.k; ++i) sum += to_float(x[i]) * row[static_cast<size_t>(i)];
+    return sum + bias;
+  };
+  int64_t exact = 0;
+  for (int64_t r = 0; r < p.rows; ++r) {
+    std::vector<float> sums(kHidden);
+    for (int64_t i = 0; i < kChosen; ++i) {
+      const auto slot = static_cast<size_t>(r * kChosen + i);
+      const int64_t e = p.ids[slot];
+      std::vector<bf16> a(kInner);
+      for (int64_t j = 0; j < kInner; ++j) {
+        const float* bias = p.gate_up_bias.data() + e * 2 * kInner + 2 * j;
+        const float g =
+            std::min(dot(p.gate_up.view, e, 2 * j, p.x.data() + r * kHidden, bias[0]), 7.0f);
+        const float u = std::clamp(
+            dot(p.gate_up.view, e, 2 * j + 1, p.x.data() + r * kHidden, bias[1]), -7.0f, 7.0f);
+        a[static_cast<size_t>(j)] = to_bf16(g / (1 + std::exp(-1.702f * g)) * (u + 1));
+      }
+      for (int64_t f = 0; f < kHidden; ++f)
+        sums[static_cast<size_t>(f)] += round_to_bf16(
+            dot(p.down.view, e, f, a.data(), p.down_bias[static_cast<size_t>(e * kHidden + f)]) *
+            p.weights[slot]);
+    }
+    for (int64_t f = 0; f < kHidden; ++f) {
+      const auto i = static_cast<size_t>(r * kHidden + f);
+      const float got =
+          round_to_bf16(to_float(p.residual[i]) + round_to_bf16(sums[static_cast<size_t>(f)]));
+      ASSERT_TRUE(is_within(got, want[i])) << got << " " << want[i].value << " " << want[i].bound;
+      // One ulp of bf16 more is out of bounds nearly everywhere.
+      exact += is_within(got + (std::abs(got) + 1) * 0x1p-5f, want[i]) ? 0 : 1;
+    }
+  }
+  EXPECT_GT(exact, p.rows * kHidden * 9 / 10);
+}
+
+// What is left out must not be touched: its weights are NaN, its ids lead nowhere.
+TEST(ReferenceMoe, ForeignExpertsAreSkippedByTheOracleAndTheBackend) {
+  Problem all(9);
+  // Zero weight is the same as absent, but for the reading.
+  const std::vector<int32_t> ids = all.ids;
+  for (size_t i = 0; i < ids.size(); ++i)
+    if (ids[i] < 1 || ids[i] > 3) all.weights[i] = 0;
+  const std::vector<Bounded> want = reference_moe(all.args, 2);
+
+  Problem some(9);
+  some.args.first_expert = 1;
+  some.args.gate_up = {some.gate_up.view.expert_codes(1), some.gate_up.view.expert_scales(1), 3,
+                       2 * kInner, kHidden};
+  some.args.down = {some.down.view.expert_codes(1), some.down.view.expert_scales(1), 3, kHidden,
+                    kInner};
+  some.args.gate_up_bias = some.gate_up_bias.data() + 2 * kInner;
+  some.args.down_bias = some.down_bias.data() + kHidden;
+  const int32_t sentinels[] = {-1, 0, 4, INT32_MIN, INT32_MAX, 5};
+  for (size_t i = 0; i < ids.size(); ++i)
+    if (ids[i] < 1 || ids[i] > 3) {
+      some.ids[i] = sentinels[i % 6];
+      some.weights[i] = kNaN;
+    }
+  check(some.args);
+  EXPECT_THROW(reference_moe(some.args, 2), Error);
+  EXPECT_THROW(some.run_backend(), Error);
+  some.args.foreign = ForeignExperts::kSkip;
+  const std::vector<Bounded> got = reference_moe(some.args, 2);
+  for (size_t i = 0; i < got.size(); ++i) {
+    ASSERT_EQ(got[i].value, want[i].value) << i;
+    ASSERT_LE(got[i].bound, want[i].bound) << i;
+  }
+  expect_equal(some.run_backend(), got);
+  // Nobody at all: the residual alone.
+  std::fill(some.ids.begin(), some.ids.end(), -1);
+  EXPECT_EQ(some.run_backend(), some.residual);
+  some.args.residual = {};
+  EXPECT_EQ(some.run_backend(), std::vector<bf16>(some.out.size()));
+}
+
+TEST(ReferenceMoe, LogitsGiveWhatTheirRoutingGives) {
+  Problem given(11), from_logits(11);
+  make_reference_backend(DType::kBF16, 1)
+      ->route({.logits = {given.logits.data(), DType::kBF16, 11, kExperts, kExperts},
+               .experts_per_token = kChosen,
+               .expert_ids = given.ids,
+               .weights = given.weights,
+               .lists = {}});
+  from_logits.args.logits = {from_logits.logits.data(), DType::kBF16, 11, kExperts, kExperts};
+  from_logits.args.expert_ids = {};
+  from_logits.args.weights = {};
+  check(from_logits.args);
+  expect_equal(given.run_backend(), reference_moe(from_logits.args, 2));
+  EXPECT_EQ(from_logits.run_backend(), given.run_backend());
+}
+
+TEST(ReferenceMoe, AScaleOf255GivesNaNToTheRowsOfItsExpertOnly) {
+  Problem p(6);
+  p.gate_up.scales[static_cast<size_t>(2 * 2 * kInner * kHidden / 32)] = 255;
+  const std::vector<Bounded> want = reference_moe(p.args, 1);
+  for (int64_t row = 0; row < p.rows; ++row) {
+    bool meets = false;
+    for (int64_t i = 0; i < kChosen; ++i)
+      meets |= p.ids[static_cast<size_t>(row * kChosen + i)] == 2;
+    for (int64_t f = 0; f < kHidden; ++f)
+      EXPECT_EQ(std::isnan(want[static_cast<size_t>(row * kHidden + f)].value), meets) << row;
+  }
+}
+
+}  // namespace
+}  // namespace moxie
