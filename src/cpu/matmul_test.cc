@@ -240,6 +240,8 @@ struct MoeProblem {
   std::vector<bf16> x, residual;
   std::vector<float> gate_up_bias, down_bias, weights;
   std::vector<int32_t> ids;
+  int64_t first_expert = 0, local_experts = 0;  // 0: all
+  ForeignExperts foreign = ForeignExperts::kRefuse;
 
   MoeProblem(int64_t rows_, int64_t hidden_, int64_t inner_, int64_t experts_, int64_t chosen_,
              uint64_t seed = 1)
@@ -268,7 +270,29 @@ struct MoeProblem {
     }
   }
 
-  std::vector<bf16> run(const MatmulKernels& kernels, Phase phase, int64_t first, int64_t count,
+  // `count` rows from `first` on.
+  MoeArgs args(int64_t start, int64_t count, bf16* out) const {
+    MoeArgs args;
+    args.x = {x.data() + start * hidden, DType::kBF16, count, hidden, hidden};
+    args.experts_per_token = chosen;
+    const auto slots = static_cast<size_t>(count * chosen);
+    args.expert_ids = std::span(ids).subspan(static_cast<size_t>(start * chosen), slots);
+    args.weights = std::span(weights).subspan(static_cast<size_t>(start * chosen), slots);
+    args.first_expert = first_expert;
+    args.foreign = foreign;
+    const int64_t here = local_experts > 0 ? local_experts : experts;
+    args.gate_up = {gate_up.view.expert_codes(first_expert),
+                    gate_up.view.expert_scales(first_expert), here, 2 * inner, hidden};
+    args.down = {down.view.expert_codes(first_expert), down.view.expert_scales(first_expert), here,
+                 hidden, inner};
+    args.gate_up_bias = gate_up_bias.data() + first_expert * 2 * inner;
+    args.down_bias = down_bias.data() + first_expert * hidden;
+    args.residual = {residual.data() + start * hidden, DType::kBF16, count, hidden, hidden};
+    args.out = {out, DType::kBF16, count, hidden, hidden};
+    return args;
+  }
+
+  std::vector<bf16> run(const MatmulKernels& kernels, Phase phase, int64_t start, int64_t count,
                         int num_threads = 2) const {
     const BackendLimits limits{.max_rows = count,
                                .hidden_size = hidden,
@@ -277,20 +301,9 @@ struct MoeProblem {
                                .experts_per_token = chosen};
     Machine machine(num_threads, limits, moe_scratch_bytes_with(kernels, limits, num_threads));
     std::vector<bf16> out(static_cast<size_t>(count * hidden), bf16{0x5a5a});
-    MoeArgs args;
-    args.phase = phase;
-    args.x = {x.data() + first * hidden, DType::kBF16, count, hidden, hidden};
-    args.experts_per_token = chosen;
-    const auto slots = static_cast<size_t>(count * chosen);
-    args.expert_ids = std::span(ids).subspan(static_cast<size_t>(first * chosen), slots);
-    args.weights = std::span(weights).subspan(static_cast<size_t>(first * chosen), slots);
-    args.gate_up = gate_up.view;
-    args.down = down.view;
-    args.gate_up_bias = gate_up_bias.data();
-    args.down_bias = down_bias.data();
-    args.residual = {residual.data() + first * hidden, DType::kBF16, count, hidden, hidden};
-    args.out = {out.data(), DType::kBF16, count, hidden, hidden};
-    moe_with(kernels, args, machine.context);
+    MoeArgs of_rows = args(start, count, out.data());
+    of_rows.phase = phase;
+    moe_with(kernels, of_rows, machine.context);
     return out;
   }
 };
@@ -430,6 +443,65 @@ TEST(Moe, RefusesExpertsThatAreNotThere) {
   EXPECT_THROW(problem.run(matmul_kernels_scalar(), Phase::kDecode, 0, 2), Error);
   problem.ids[3] = -1;
   EXPECT_THROW(problem.run(matmul_kernels_scalar(), Phase::kPrefill, 0, 2), Error);
+}
+
+// Slots of experts 0 and 4 are foreign in one way or another and have NaN as weight: they are as
+// if their weight were 0 and their experts here.
+TEST(Moe, SkipsForeignExpertsWhereToldTo) {
+  for (const MatmulKernels* kernels : all_kernels()) {
+    for (const Phase phase : {Phase::kPrefill, Phase::kDecode}) {
+      MoeProblem problem(70, 64, 96, 5, 3);
+      for (size_t i = 0; i < problem.ids.size(); ++i)
+        problem.ids[i] = static_cast<int32_t>(random_bits(77, i) % 5);
+      MoeProblem all(70, 64, 96, 5, 3);
+      all.ids = problem.ids;
+      const int32_t sentinels[] = {-1, 0, 4, 5, INT32_MIN, INT32_MAX};
+      for (size_t i = 0; i < problem.ids.size(); ++i) {
+        if (problem.ids[i] != 0 && problem.ids[i] != 4) continue;
+        all.weights[i] = 0;
+        problem.weights[i] = std::numeric_limits<float>::quiet_NaN();
+        problem.ids[i] = sentinels[i % 6];
+      }
+      const auto want = all.run(*kernels, phase, 0, all.rows);
+      EXPECT_THROW(problem.run(*kernels, phase, 0, problem.rows), Error);
+      problem.first_expert = 1;
+      problem.local_experts = 3;
+      EXPECT_THROW(problem.run(*kernels, phase, 0, problem.rows), Error);
+      problem.foreign = ForeignExperts::kSkip;
+      EXPECT_EQ(problem.run(*kernels, phase, 0, problem.rows), want) << kernels->name;
+      std::fill(problem.ids.begin(), problem.ids.end(), -1);
+      EXPECT_EQ(problem.run(*kernels, phase, 0, problem.rows), problem.residual) << kernels->name;
+    }
+  }
+}
+
+TEST(Moe, RefusesWhatTheCpuDoesNotDo) {
+  const MoeProblem problem(2, 32, 32, 3, 2);
+  const auto refusal = [&](auto&& change) {
+    const BackendLimits limits{.max_rows = 2,
+                               .hidden_size = 32,
+                               .intermediate_size = 32,
+                               .num_experts = 3,
+                               .experts_per_token = 2};
+    const MatmulKernels& kernels = matmul_kernels_scalar();
+    Machine machine(1, limits, moe_scratch_bytes_with(kernels, limits, 1));
+    std::vector<bf16> out(64);
+    MoeArgs args = problem.args(0, 2, out.data());
+    change(args);
+    try {
+      moe_with(kernels, args, machine.context);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  EXPECT_EQ(refusal([](MoeArgs&) {}), "");
+  EXPECT_EQ(refusal([&](MoeArgs& a) { a.logits = a.x; }),
+            "the CPU's moe takes the choice of route, expert_ids and weights, not logits");
+  EXPECT_EQ(refusal([](MoeArgs& a) { a.layout = Mxfp4Layout::kPrepacked; }),
+            "the CPU kernels read weights in the checkpoint's layout, not prepacked ones");
+  EXPECT_EQ(refusal([](MoeArgs& a) { a.down_bias = nullptr; }),
+            "the CPU kernels need the biases of moe; give zeros where there are none");
 }
 
 // --- the format ---

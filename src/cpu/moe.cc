@@ -51,18 +51,27 @@ struct Routing {
         first_task(scratch.take<int32_t>(num_experts + 1)),
         experts(num_experts) {}
 
-  void sort(const Pass& pass) {
-    const int32_t* ids = pass.args.expert_ids.data() + pass.first * pass.chosen();
+  // The local number of the expert that a slot is for, or -1.
+  static int64_t local_expert(const Pass& pass, int64_t slot) {
+    const auto at = static_cast<size_t>(pass.first * pass.chosen() + slot);
+    const int64_t e = pass.args.expert_ids[at] - pass.args.first_expert;
+    return e >= 0 && e < pass.experts() ? e : -1;
+  }
+
+  // `y` [slots][hidden] is made zero for slots of foreign experts, which no task writes.
+  void sort(const Pass& pass, uint16_t* y) {
     const int64_t count = pass.rows * pass.chosen();
     std::fill_n(entries, experts + 1, 0);
     for (int64_t slot = 0; slot < count; ++slot) {
-      MOXIE_CHECK(ids[slot] >= 0 && ids[slot] < experts, kInvalidArgument, "expert ", ids[slot],
-                  " is not one of the ", experts, " experts");
-      ++entries[ids[slot] + 1];
+      if (const int64_t e = local_expert(pass, slot); e >= 0)
+        ++entries[e + 1];
+      else
+        std::fill_n(y + slot * pass.hidden(), pass.hidden(), uint16_t{0});
     }
     for (int64_t e = 0; e < experts; ++e) entries[e + 1] += entries[e];
     for (int64_t slot = 0; slot < count; ++slot)
-      slots[entries[ids[slot]]++] = static_cast<int32_t>(slot);
+      if (const int64_t e = local_expert(pass, slot); e >= 0)
+        slots[entries[e]++] = static_cast<int32_t>(slot);
     for (int64_t e = experts; e > 0; --e) entries[e] = entries[e - 1];
     entries[0] = 0;
     groups[0] = 0;
@@ -188,7 +197,7 @@ void prefill(const Pass& pass) {
   PrefillScratch memory(scratch, kernels, pass.rows * chosen, pass.experts(), hidden, inner,
                         pass.num_threads());
   Routing& routing = memory.routing;
-  routing.sort(pass);
+  routing.sort(pass, memory.y);
 
   const int64_t x_pairs = group_pairs(hidden), a_pairs = group_pairs(inner);
   routing.number_tasks(1, 1);  // a task for each group
@@ -269,7 +278,7 @@ void decode(const Pass& pass) {
   DecodeScratch memory(scratch, kernels, pass.rows, chosen, pass.experts(), hidden, inner,
                        pass.num_threads());
   Routing& routing = memory.routing;
-  routing.sort(pass);
+  routing.sort(pass, memory.y);
   for (int64_t row = 0; row < pass.rows; ++row)
     kernels.prepare_mxfp4(pass.x_row(row), hidden, memory.x + row * memory.x_row_bytes);
 
@@ -281,7 +290,7 @@ void decode(const Pass& pass) {
                        features / 2, memory.a + entry * inner + begin / 2);
       });
 
-  pass.context.pool.parallel_for(static_cast<int>(pass.rows * chosen), [&](int entry, int) {
+  pass.context.pool.parallel_for(routing.entries[routing.experts], [&](int entry, int) {
     kernels.prepare_mxfp4(memory.a + entry * inner, inner,
                           memory.prepared_a + entry * memory.a_row_bytes);
   });
@@ -333,6 +342,13 @@ void moe_with(const MatmulKernels& kernels, const MoeArgs& args, Context& contex
   MOXIE_CHECK(args.expert_ids.size() == slots && args.weights.size() == slots, kInvalidArgument,
               "moe: expected ", slots, " expert ids and weights, got ", args.expert_ids.size(),
               " and ", args.weights.size());
+  MOXIE_CHECK(!args.logits, kUnsupported,
+              "the CPU's moe takes the choice of route, expert_ids and weights, not logits");
+  MOXIE_CHECK(args.layout == Mxfp4Layout::kCheckpoint, kUnsupported,
+              "the CPU kernels read weights in the checkpoint's layout, not prepacked ones");
+  MOXIE_CHECK(args.gate_up_bias != nullptr && args.down_bias != nullptr, kUnsupported,
+              "the CPU kernels need the biases of moe; give zeros where there are none");
+  check_expert_ids(args);
   const bool is_prefill = args.phase == Phase::kPrefill;
   const int64_t per_pass = is_prefill ? kPrefillRowsPerPass : kDecodeRowsPerPass;
   for (int64_t first = 0; first < rows; first += per_pass) {

@@ -1,4 +1,5 @@
-// The experts block with MXFP4 weights. Implements MoeArgs of ops/moe.h.
+// The experts block with MXFP4 weights. Implements ops/moe.h for given ids, in the checkpoint's
+// layout, with biases.
 #pragma once
 
 #include <cstdint>

@@ -14,7 +14,8 @@ bool before(float a, float b) { return a > b || (std::isnan(b) && !std::isnan(a)
 
 // `weights` holds the chosen logits, best first, until they become weights.
 template <class T>
-void route_row(const T* logits, int64_t num_experts, int64_t count, int32_t* ids, float* weights) {
+void route_row(const T* logits, int64_t num_experts, int64_t count, bool round_weights,
+               int32_t* ids, float* weights) {
   int64_t filled = 0;
   for (int64_t expert = 0; expert < num_experts; ++expert) {
     const float logit = to_float(logits[expert]);
@@ -35,7 +36,7 @@ void route_row(const T* logits, int64_t num_experts, int64_t count, int32_t* ids
   }
   for (int64_t i = 0; i < count; ++i) {
     weights[i] /= sum;
-    if constexpr (sizeof(T) == sizeof(bf16)) weights[i] = round_to_bf16(weights[i]);
+    if (round_weights) weights[i] = round_to_bf16(weights[i]);
   }
 }
 
@@ -52,15 +53,19 @@ void route(const RouteArgs& args, Context& context) {
   MOXIE_CHECK(args.expert_ids.size() >= wanted && args.weights.size() >= wanted, kInvalidArgument,
               "routing ", logits.rows, " rows to ", count, " experts needs room for ", wanted,
               " ids and weights, got ", args.expert_ids.size(), " and ", args.weights.size());
+  MOXIE_CHECK(args.lists.row_offsets.empty(), kUnsupported,
+              "the CPU's route makes no row lists; its moe sorts rows by itself");
+  const bool round_weights =
+      args.rounding == WeightRounding::kToLogits && logits.dtype == DType::kBF16;
   for_each_row(context.pool, logits.rows, [&](int64_t row) {
     int32_t* ids = args.expert_ids.data() + row * count;
     float* weights = args.weights.data() + row * count;
     if (logits.dtype == DType::kBF16)
       route_row(static_cast<const bf16*>(logits.data) + row * logits.stride, logits.cols, count,
-                ids, weights);
+                round_weights, ids, weights);
     else
       route_row(static_cast<const float*>(logits.data) + row * logits.stride, logits.cols, count,
-                ids, weights);
+                round_weights, ids, weights);
   });
 }
 

@@ -1,8 +1,8 @@
-// Choice of experts. Implements RouteArgs of ops/moe.h.
+// Choice of experts. Implements ops/route.h without row lists.
 #pragma once
 
 #include "cpu/context.h"
-#include "ops/moe.h"
+#include "ops/route.h"
 
 namespace moxie::cpu {
 

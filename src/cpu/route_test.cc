@@ -103,5 +103,24 @@ TEST(RouteTest, MoreExpertsThanThereAreIsRefused) {
   EXPECT_THROW(run(std::vector<float>{1, 2, 3}, 1, 4), Error);
 }
 
+TEST(RouteTest, WeightsStayFloat32WhereNoRoundingIsWanted) {
+  const std::vector<bf16> logits = {to_bf16(1), to_bf16(2), to_bf16(0.25f)};
+  std::vector<int32_t> ids(2);
+  std::vector<float> weights(2);
+  TestContext context(best_isa(), 1, {}, 64);
+  RouteArgs args;
+  args.logits = {logits.data(), DType::kBF16, 1, 3, 3};
+  args.experts_per_token = 2;
+  args.rounding = WeightRounding::kNone;
+  args.expert_ids = ids;
+  args.weights = weights;
+  route(args, context.get());
+  EXPECT_NEAR(weights[0], 0.731058579f, 1e-7f);
+  std::vector<int32_t> row_offsets(4);
+  args.experts = 3;
+  args.lists.row_offsets = row_offsets;
+  EXPECT_THROW(route(args, context.get()), Error);
+}
+
 }  // namespace
 }  // namespace moxie::cpu
