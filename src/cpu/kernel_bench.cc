@@ -45,7 +45,7 @@ class Bench {
         scales_(static_cast<size_t>(kColdFeatures * kBlocks)),
         dense_(static_cast<size_t>(kColdFeatures * kK * 2)),
         x_(static_cast<size_t>(kMaxTaskGroups * group_pairs(kK) * 4)),
-        rows_(static_cast<size_t>(2 * kMaxDotRows * kK * kernels_.x_element_bytes)),
+        rows_(static_cast<size_t>(2 * kMaxDotRows * row_bytes())),
         panel_(static_cast<size_t>(kernels_.features_per_task * kernels_.k_chunk *
                                    kernels_.panel_element_bytes)),
         sums_(static_cast<size_t>(kernels_.features_per_task * kMaxTaskGroups * kGroup * 4)) {
@@ -114,7 +114,8 @@ class Bench {
 
  private:
   void* dense_row(int64_t r) { return row(kMaxDotRows + r); }
-  void* row(int64_t r) { return rows_.data() + r * kK * kernels_.x_element_bytes; }
+  int64_t row_bytes() const { return kK * kernels_.x_element_bytes + kernels_.x_extra_bytes; }
+  void* row(int64_t r) { return rows_.data() + r * row_bytes(); }
   int64_t next_feature(bool cold) {
     if (!cold) return 0;
     at_ = at_ + 2 * kFeatures > kColdFeatures ? 0 : at_ + kFeatures;

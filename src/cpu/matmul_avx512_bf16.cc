@@ -1,9 +1,10 @@
 // Products in AVX-512 BF16: VDPBF16PS adds the products of 16 pairs to 16 float32 sums.
 //
-// Work    decode: kChains sums in turn per weight row; a block's 32 codes become one vector of bf16
-//         by one lookup in the table of its scale. Dense rows are read in several places of the
-//         matrix at once, as one place alone does not keep enough memory reads under way; AMD's
-//         processors fetch ahead in them by themselves and lose by being told, Intel's gain.
+// Work    decode: kChains sums in turn per weight row. Rows are read in several places of the
+// matrix
+//         at once, as one place alone does not keep enough memory reads under way; AMD's processors
+//         fetch ahead in them by themselves and lose by being told, Intel's gain. MXFP4:
+//         matmul_mxfp4_avx512_bf16.cc.
 //         prefill: 8 features x 48 tokens in 24 accumulators, pairs of weights broadcast against
 //         pairs of 16 tokens.
 // Needs   AVX-512 F, BW, DQ, VL, BF16
@@ -19,8 +20,7 @@ namespace moxie::cpu {
 namespace {
 
 constexpr int kChains = 4;
-constexpr int64_t kAheadBytes = 2048;       // of prefetch: codes
-constexpr int64_t kDenseAheadBytes = 1024;  // in each place, where it helps
+constexpr int64_t kDenseAheadBytes = 1024;  // of prefetch in each place, where it helps
 
 __mmask32 lanes_32(int64_t count) { return count >= 32 ? 0xffffffffu : (1u << count) - 1u; }
 
@@ -61,36 +61,17 @@ struct DenseRow {
         _mm_prefetch(reinterpret_cast<const char*>(w + 32 * (i + line)) + kDenseAheadBytes,
                      _MM_HINT_T0);
   }
-  void begin(int64_t) const {}
   // Places, to keep enough reads under way, and rows at once: 16 vectors of sums. More rows come
   // again over the same weights, which are in L1 by then.
   static constexpr int places(int rows) { return rows == 1 ? 4 : 2; }
   static constexpr int kMostRows = 2;
 };
-struct Mxfp4Row {
-  const uint8_t* codes;
-  const uint8_t* scales;
-  __m512i vector(int64_t i) const { return decode_block(codes + 16 * i, scales[i]); }
-  __m512i last_vector(int64_t i, __mmask32) const { return vector(i); }
-  [[gnu::always_inline]] void prefetch(int64_t i) const {
-    _mm_prefetch(reinterpret_cast<const char*>(codes + 16 * i) + kAheadBytes, _MM_HINT_T0);
-  }
-  [[gnu::always_inline]] void begin(int64_t vectors) const {
-    prefetch_scales_ahead(scales, vectors);
-  }
-  static constexpr int places(int) { return 1; }  // decoding is the limit, and more do not help
-  static constexpr int kMostRows = kMaxDotRows;
-};
-
 // kPlaces weight rows; their results are z_step apart.
 template <int kRows, int kPlaces, class Row>
 void dot_places(const Row* w, int64_t k, const uint16_t* const* rows, float* z, int64_t z_step,
                 int64_t z_stride) {
   Sums<kRows> sums[kPlaces];
-  for (int place = 0; place < kPlaces; ++place) {
-    sums[place].clear();
-    w[place].begin((k + 31) / 32);
-  }
+  for (int place = 0; place < kPlaces; ++place) sums[place].clear();
   int64_t i = 0;
   for (; 32 * (i + kChains) <= k; i += kChains) {
     for (int place = 0; place < kPlaces; ++place) {
@@ -215,19 +196,6 @@ void dot_dense_prefetching_avx512_bf16(const uint16_t* weight, int64_t n, int64_
 
 namespace {
 
-void prepare_lookup(const uint16_t* x, int64_t k, void* out) {
-  for (int64_t i = 0; i < k; i += kDepth)
-    _mm512_store_si512(static_cast<uint16_t*>(out) + i,
-                       to_lookup_order(_mm512_maskz_loadu_epi16(lanes_32(k - i), x + i)));
-}
-
-void dot_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k,
-               const void* const* x, int rows, float* z, int64_t z_stride) {
-  const int64_t blocks = k / 32;
-  dot(n, k, x, rows, z, z_stride,
-      [=](int64_t f) { return Mxfp4Row{codes + f * blocks * 16, scales + f * blocks}; });
-}
-
 void panel_dense(const uint16_t* weight, int64_t stride, int64_t features, int64_t k, void* panel,
                  int64_t panel_stride) {
   auto* out = static_cast<uint16_t*>(panel);
@@ -258,10 +226,12 @@ void panel_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t block_stri
 const MatmulKernels& matmul_kernels_avx512_bf16() {
   static constexpr MatmulKernels kKernels = {.name = "avx512_bf16",
                                              .x_element_bytes = 2,
+                                             .x_extra_bytes = kMxfp4ExtraBytes,
                                              .prepare_dense = prepare_avx512_bf16,
-                                             .prepare_mxfp4 = prepare_lookup,
+                                             .prepare_mxfp4 = prepare_mxfp4_avx512_bf16,
                                              .dot_dense = dot_dense_avx512_bf16,
-                                             .dot_mxfp4 = dot_mxfp4,
+                                             .dot_mxfp4 = dot_mxfp4_avx512_bf16,
+                                             .features_per_dot = 192,
                                              .panel_element_bytes = 2,
                                              .feature_tile = kTile,
                                              .features_per_task = 64,

@@ -44,6 +44,8 @@ struct MatmulKernels {
   // Bytes of an element of a prepared activation row, in its largest form: 2 (bf16), 4 (float32) or
   // 8 (AVX2: float32, and integers beside it).
   int64_t x_element_bytes;
+  // More bytes that prepare_mxfp4 writes behind those of k elements; a multiple of 64.
+  int64_t x_extra_bytes = 0;
   // One activation row of k bf16 numbers in the order and type that dot_* want, padded to kDepth
   // with zeros; `out` is 64-byte aligned.
   void (*prepare_dense)(const uint16_t* x, int64_t k, void* out);

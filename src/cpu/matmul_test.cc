@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -525,6 +526,7 @@ TEST(Mxfp4Products, EveryCodeByEveryScale) {
           scales[static_cast<size_t>(f * kBlocks + at / 32)] = static_cast<uint8_t>(scale);
         }
         alignas(64) uint8_t prepared[kCols * 8];
+        ASSERT_LE(kCols * kernels->x_element_bytes + kernels->x_extra_bytes, kCols * 8);
         float z[kFeatures];
         kernels->prepare_mxfp4(x, kCols, prepared);
         const void* rows[1] = {prepared};
@@ -585,7 +587,7 @@ struct LongRows {
 
   // z[row][feature] of rows [first, first + count) in one call.
   std::vector<float> run(const MatmulKernels& kernels, int64_t first, int64_t count) const {
-    const int64_t bytes = kLongCols * kernels.x_element_bytes;
+    const int64_t bytes = kLongCols * kernels.x_element_bytes + kernels.x_extra_bytes;
     std::vector<uint8_t> memory(static_cast<size_t>(count * bytes + 64), 0xff);
     const uintptr_t begin = (reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64;
     const void* rows[kMaxDotRows] = {};
@@ -633,6 +635,101 @@ TEST(Mxfp4Products, EveryCodeByEveryScaleInLongRows) {
           } else if (!may_flush || got != 0) {
             ASSERT_EQ(got, weight * to_float(x_value)) << where();
           }
+        }
+      }
+    }
+  }
+}
+
+// All numbers of blocks that kernels may treat apart, and no, one and several weight rows.
+TEST(Mxfp4Products, EveryNumberOfBlocks) {
+  constexpr int64_t kMostBlocks = 35, kFeatures = 19;
+  for (const MatmulKernels* kernels : all_kernels()) {
+    for (int64_t blocks = 1; blocks <= kMostBlocks; ++blocks) {
+      const int64_t k = blocks * 32;
+      std::vector<uint16_t> x(static_cast<size_t>(k));
+      // Exactly as long as they may be: the sanitizer sees what is read behind them.
+      std::vector<uint8_t> codes(static_cast<size_t>(kFeatures * blocks * 16));
+      std::vector<uint8_t> scales(static_cast<size_t>(kFeatures * blocks));
+      const auto seed = static_cast<uint64_t>(blocks);
+      for (size_t i = 0; i < x.size(); ++i)
+        x[i] = to_bf16(static_cast<float>(random_bits(seed, i) % 17) - 8).bits;
+      for (size_t i = 0; i < codes.size(); ++i)
+        codes[i] = static_cast<uint8_t>(random_bits(seed + 100, i));
+      for (size_t i = 0; i < scales.size(); ++i)
+        scales[i] = static_cast<uint8_t>(126 + random_bits(seed + 200, i) % 3);
+      std::vector<uint8_t> memory(
+          static_cast<size_t>(k * kernels->x_element_bytes + kernels->x_extra_bytes + 64), 0xff);
+      void* row = memory.data();
+      size_t space = memory.size();
+      std::align(64, 1, row, space);
+      kernels->prepare_mxfp4(x.data(), k, row);
+      const void* rows[1] = {row};
+      for (const int64_t n : {int64_t{0}, int64_t{1}, int64_t{8}, kFeatures}) {
+        std::vector<float> z(static_cast<size_t>(kFeatures), 77.0f);
+        // The last n of the rows.
+        const int64_t first = kFeatures - n;
+        kernels->dot_mxfp4(codes.data() + first * blocks * 16, scales.data() + first * blocks, n, k,
+                           rows, 1, z.data(), kFeatures);
+        for (int64_t f = 0; f < kFeatures; ++f) {
+          float want = 77.0f;
+          if (f < n) {
+            std::vector<float> weights(static_cast<size_t>(k));
+            mxfp4::decode_row(codes.data() + (first + f) * blocks * 16,
+                              scales.data() + (first + f) * blocks, k, weights.data());
+            want = 0;  // small integers over 4: exact in any order
+            for (size_t i = 0; i < weights.size(); ++i) want += weights[i] * to_float(bf16{x[i]});
+          }
+          ASSERT_EQ(z[static_cast<size_t>(f)], want)
+              << kernels->name << " blocks " << blocks << " rows " << n << " feature " << f;
+        }
+      }
+    }
+  }
+}
+
+// Two weight rows whose scales differ in kind, four activation rows that do: each pair takes its
+// own way, whatever is beside it.
+TEST(Mxfp4Products, ExtremeRowsDoNotChangeTheirNeighbours) {
+  LongRows problem;
+  for (size_t i = 0; i < problem.x.size(); ++i)
+    problem.x[i] = to_bf16(0.25f * static_cast<float>(random_bits(15, i) % 31) - 3).bits;
+  for (size_t i = 0; i < problem.codes.size(); ++i)
+    problem.codes[i] = static_cast<uint8_t>(random_bits(16, i));
+  // Feature 9 is to have one product with its largest scale, so that no sum overflows on the way.
+  std::fill_n(problem.codes.begin() + 9 * kLongBlocks * 16, 16, uint8_t{0});
+  problem.codes[9 * kLongBlocks * 16] = 1;
+  const LongRows clean = problem;
+  problem.x[kLongCols + 700] = to_bf16(0x1.8p126f).bits;       // row 1: products may overflow
+  problem.x[2 * kLongCols + 701] = to_bf16(0x1.8p-120f).bits;  // row 2: may be flushed
+  const auto block_scale = [&](int64_t f, int64_t b) -> uint8_t& {
+    return problem.scales[static_cast<size_t>(f * kLongBlocks + b)];
+  };
+  block_scale(3, 66) = 0;
+  block_scale(5, 17) = 128;  // more than row 2 may have
+  block_scale(9, 0) = 253;
+  for (const MatmulKernels* kernels : all_kernels()) {
+    const std::vector<float> z = problem.run(*kernels, 0, 4), want = clean.run(*kernels, 0, 4);
+    for (int64_t row = 0; row < 4; ++row) {
+      const std::vector<float> alone = problem.run(*kernels, row, 1);
+      for (int64_t f = 0; f < LongRows::kFeatures; ++f) {
+        const auto at = static_cast<size_t>(row * LongRows::kFeatures + f);
+        EXPECT_EQ(z[at], alone[static_cast<size_t>(f)]) << kernels->name << " row " << row;
+        if (f != 3 && f != 5 && f != 9 && (row == 0 || row == 3)) {
+          EXPECT_EQ(z[at], want[at]) << kernels->name << " row " << row << " feature " << f;
+        }
+        double exact = 0, magnitude = 0;
+        for (int64_t i = 0; i < kLongCols; ++i) {
+          const bf16 x{problem.x[static_cast<size_t>(row * kLongCols + i)]};
+          const double product = static_cast<double>(problem.weight(f, i)) * to_float(x);
+          exact += product;
+          magnitude += std::abs(product);
+        }
+        if (std::abs(exact) < 0x1p127) {
+          EXPECT_NEAR(z[at], exact, static_cast<double>(kLongCols) * 0x1p-23 * magnitude)
+              << kernels->name << " row " << row << " feature " << f;
+        } else {
+          EXPECT_GT(std::abs(z[at]), 0x1p126f) << kernels->name << " row " << row;
         }
       }
     }

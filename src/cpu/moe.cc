@@ -131,8 +131,8 @@ struct DecodeScratch {
   DecodeScratch(Scratch& scratch, const MatmulKernels& kernels, int64_t rows, int64_t chosen,
                 int64_t experts, int64_t hidden, int64_t inner, int num_threads)
       : routing(scratch, rows * chosen, experts),
-        x_row_bytes(hidden * kernels.x_element_bytes),
-        a_row_bytes(inner * kernels.x_element_bytes),
+        x_row_bytes(hidden * kernels.x_element_bytes + kernels.x_extra_bytes),
+        a_row_bytes(inner * kernels.x_element_bytes + kernels.x_extra_bytes),
         x(scratch.take<uint8_t>(rows * x_row_bytes)),
         a(scratch.take<uint16_t>(rows * chosen * inner)),
         prepared_a(scratch.take<uint8_t>(rows * chosen * a_row_bytes)),
