@@ -8,6 +8,8 @@
 #include "ops/check_views.h"
 #include "ops/grouped_gemm.h"
 #include "ops/moe.h"
+#include "ops/prepack.h"
+#include "ops/quantize_mxfp4.h"
 
 namespace moxie {
 namespace {
@@ -285,6 +287,73 @@ TEST(MoeArgs, ForeignExpertsAreRefusedUnlessTheyAreToBeSkipped) {
               "expert " + std::to_string(id) + " is not one of the experts 4 to 7 of moe");
   problem.args.foreign = ForeignExperts::kSkip;
   EXPECT_EQ(verdict({3, 8, -1, INT32_MIN, INT32_MAX, 0}), "");
+}
+
+struct PrepackProblem {
+  PrepackArgs args{
+      Mxfp4Layout::kPrepacked, somewhere<uint8_t>(), somewhere<uint8_t>(4096), 2, 48, 64};
+};
+
+TEST(PrepackArgs, OneSentenceForEachThingThatIsWrong) {
+  using Args = PrepackArgs;
+  const Wrong<PrepackProblem, Args> kWrong[] = {
+      {[](Args& a) { a.k = 72; },
+       "weight of prepack must have a multiple of 32 columns, got 48 x 72"},
+      {[](Args& a) { a.n = 24; }, "multiple of 16 rows; got 24"},
+      {[](Args& a) { a.codes = nullptr; }, "codes or scales of weight of prepack are null"},
+      {[](Args& a) { a.scales += 4; }, "must begin at multiples of 16 bytes"},
+      {[](Args& a) { a.experts = -1; }, "weight of prepack must be between 0 and"},
+      {[](Args& a) {
+         a.to = Mxfp4Layout::kCheckpoint;
+         a.n = 24;
+       },
+       "weight of unpack is prepacked"},
+      {[](Args& a) { a.to = static_cast<Mxfp4Layout>(3); }, "permute weights to is 3"},
+  };
+  expect_sentences(kWrong);
+}
+
+struct QuantizeProblem {
+  QuantizeMxfp4Args args{{somewhere<void>(), DType::kBF16, 3, 64, 72},
+                         somewhere<uint8_t>(4096),
+                         somewhere<uint8_t>(8193),
+                         mxfp4::ScaleRule::kEven};
+};
+
+TEST(QuantizeMxfp4Args, OneSentenceForEachThingThatIsWrong) {
+  using Args = QuantizeMxfp4Args;
+  const Wrong<QuantizeProblem, Args> kWrong[] = {
+      {[](Args& a) { a.values.cols = 40; }, "multiple of 32 columns, got 3 x 40"},
+      {[](Args& a) { a.values.dtype = DType::kF32; },
+       "values of quantize_mxfp4 must be BF16, got F32"},
+      {[](Args& a) { a.values.data = nullptr; }, "values of quantize_mxfp4 is null"},
+      {[](Args& a) { a.values.data = somewhere<void>(8); }, "must begin at a multiple of 16 bytes"},
+      {[](Args& a) { a.values.stride = 65; }, "multiple of 16 bytes apart, got 130"},
+      {[](Args& a) { a.codes += 8; },
+       "codes of quantize_mxfp4 must begin at a multiple of 16 bytes"},
+      {[](Args& a) { a.scales = nullptr; }, "codes or scales of values of quantize_mxfp4 are null"},
+      {[](Args& a) { a.rule = static_cast<mxfp4::ScaleRule>(3); },
+       "scale rule of quantize_mxfp4 is 3"},
+  };
+  expect_sentences(kWrong);
+}
+
+struct DequantizeProblem {
+  DequantizeMxfp4Args args{somewhere<uint8_t>(4096),
+                           somewhere<uint8_t>(8193),
+                           {somewhere<void>(), DType::kBF16, 3, 64, 64}};
+};
+
+TEST(DequantizeMxfp4Args, OneSentenceForEachThingThatIsWrong) {
+  using Args = DequantizeMxfp4Args;
+  const Wrong<DequantizeProblem, Args> kWrong[] = {
+      {[](Args& a) { a.values.cols = 40; },
+       "values of dequantize_mxfp4 must have a multiple of 32"},
+      {[](Args& a) { a.values.stride = 32; }, "lie only 32 apart"},
+      {[](Args& a) { a.codes = nullptr; },
+       "codes or scales of values of dequantize_mxfp4 are null"},
+  };
+  expect_sentences(kWrong);
 }
 
 TEST(Overlap, OfRangesAndOfColumnsOfOneMatrix) {

@@ -29,6 +29,7 @@ enum class ForeignExperts : uint8_t {
 // The choice of experts is either given (expert_ids and weights) or made from `logits` by the rule
 // of RouteArgs. The matrices are those of the experts first_expert .. first_expert +
 // gate_up.experts - 1; ids of others and sentinels (negative ones, or too large) are foreign.
+// REQUIRES: no row names an expert of this range twice.
 //
 //   x             [rows, hidden]              bf16 or float32; prepacked: rows 16-byte aligned
 //   logits        [rows, num_experts]         bf16 or float32; or null, then:
