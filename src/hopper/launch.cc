@@ -1,0 +1,189 @@
+#include "hopper/launch.h"
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <atomic>
+
+#include "base/check.h"
+#include "cuda/device.h"
+#include "hopper/linear_stream.h"
+#include "hopper/prepack.h"
+#include "hopper/quantize.h"
+
+namespace moxie::hopper {
+namespace {
+
+constexpr int kMaxDevices = 64;
+constexpr int64_t kStreamRows = 16;  // of one launch of linear_stream
+
+// The current device, known to run these kernels.
+struct Device {
+  int index = 0, num_sms = 0;
+};
+
+int attribute(cudaDeviceAttr which, int device) {
+  int value = 0;
+  MOXIE_CUDA_CHECK(cudaDeviceGetAttribute(&value, which, device));
+  return value;
+}
+
+// Kernels of sm_90a run on 9.0 and nothing else. Sets the kernels up the first time.
+int make_ready(const char* op, int device) {
+  const int major = attribute(cudaDevAttrComputeCapabilityMajor, device);
+  const int minor = attribute(cudaDevAttrComputeCapabilityMinor, device);
+  MOXIE_CHECK(major == 9 && minor == 0, kUnsupported, op,
+              " needs a Hopper GPU, of compute capability 9.0; device ", device, " has ", major,
+              ".", minor);
+  MOXIE_CUDA_CHECK(prepare_linear_stream());
+  return attribute(cudaDevAttrMultiProcessorCount, device);
+}
+
+Device require_device(const char* op) {
+  static std::atomic<int> ready_sms[kMaxDevices];  // 0: not looked at yet
+  Device device;
+  const cudaError_t error = cudaGetDevice(&device.index);
+  if (error != cudaSuccess) {
+    cudaGetLastError();  // so that nobody else meets it
+    int driver = 0;
+    cudaDriverGetVersion(&driver);
+    MOXIE_CHECK(driver != 0, kUnsupported, op,
+                " needs a Hopper GPU, but no NVIDIA driver is installed");
+    throw make_error(ErrorCode::kUnsupported, op, " needs a Hopper GPU and a driver for CUDA ",
+                     CUDART_VERSION / 1000, " or newer; the driver is for ", driver / 1000, ".",
+                     driver % 1000 / 10, " and says: ", cudaGetErrorString(error));
+  }
+  MOXIE_CHECK(device.index < kMaxDevices, kUnsupported, op, " knows devices 0 to ", kMaxDevices - 1,
+              ", not ", device.index);
+  std::atomic<int>& sms = ready_sms[device.index];
+  device.num_sms = sms.load(std::memory_order_acquire);
+  if (device.num_sms == 0) {
+    device.num_sms = make_ready(op, device.index);
+    sms.store(device.num_sms, std::memory_order_release);
+  }
+  return device;
+}
+
+// Says where a pointer lies when that is not the current device; null is passed over.
+class Pointers {
+ public:
+  Pointers(const char* op, const Device& device) : op_(op), device_(device.index) {}
+
+  const Pointers& check(const char* what, const void* pointer) const {
+    if (pointer == nullptr) return *this;
+    cudaPointerAttributes attributes{};
+    MOXIE_CUDA_CHECK(cudaPointerGetAttributes(&attributes, pointer));
+    MOXIE_CHECK(attributes.devicePointer == pointer, kInvalidArgument, what, " of ", op_,
+                " lies in the host's memory; it must lie on device ", device_);
+    MOXIE_CHECK(attributes.type != cudaMemoryTypeDevice || attributes.device == device_,
+                kInvalidArgument, what, " of ", op_, " lies on device ", attributes.device,
+                ", but the current device is ", device_);
+    return *this;
+  }
+
+ private:
+  const char* op_;
+  int device_;
+};
+
+[[noreturn]] void not_yet(const char* op) {
+  throw make_error(ErrorCode::kUnsupported, op,
+                   " is not among the GPU kernels of this version of moxie");
+}
+
+void launch_stream(const Mxfp4LinearArgs& args, int64_t first_row, int64_t rows,
+                   const Device& device, StreamHandle stream) {
+  const auto first = [&](const ConstRows& view) {
+    const auto* data = static_cast<const bf16*>(view.data);
+    return data == nullptr ? nullptr : data + first_row * view.stride;
+  };
+  LinearStreamArgs of_rows;
+  of_rows.x = first(args.x);
+  of_rows.codes = args.weight.codes;
+  of_rows.scales = args.weight.scales;
+  of_rows.bias = args.bias;
+  of_rows.residual = first(args.residual);
+  of_rows.out = static_cast<bf16*>(args.out.data) + first_row * args.out.stride;
+  of_rows.rows = static_cast<int>(rows);
+  of_rows.n = static_cast<int>(args.weight.n);
+  of_rows.k = static_cast<int>(args.weight.k);
+  of_rows.x_stride = args.x.stride;
+  of_rows.residual_stride = args.residual.stride;
+  of_rows.out_stride = args.out.stride;
+  of_rows.swiglu = args.activation == Mxfp4LinearArgs::Activation::kSwiglu;
+  of_rows.alpha = args.alpha;
+  of_rows.limit = args.limit;
+  const LinearStreamConfig config =
+      select_linear_stream_config(of_rows.rows, of_rows.n, of_rows.k, device.num_sms);
+  MOXIE_CUDA_CHECK(launch_linear_stream(of_rows, config, false, stream));
+}
+
+}  // namespace
+
+int64_t launch_workspace_bytes(const MoeShape&) { not_yet("moe"); }
+int64_t launch_workspace_bytes(const GroupedGemmShape&) { not_yet("grouped_gemm"); }
+int64_t launch_workspace_bytes(const LinearShape&) { return 0; }
+int64_t launch_workspace_bytes(const RouteShape&) { not_yet("route"); }
+
+void launch(const MoeArgs&, const Workspace&, StreamHandle) { not_yet("moe"); }
+void launch(const ::moxie::GroupedGemmArgs&, const Workspace&, StreamHandle) {
+  not_yet("grouped_gemm");
+}
+void launch(const RouteArgs&, const Workspace&, StreamHandle) { not_yet("route"); }
+void launch(const RowListsArgs&, const Workspace&, StreamHandle) { not_yet("route"); }
+
+void launch(const Mxfp4LinearArgs& args, const Workspace&, StreamHandle stream) {
+  const char* op = "mxfp4_linear";
+  const Device device = require_device(op);
+  const int64_t n = args.weight.n, k = args.weight.k;
+  if (args.x.rows == 0 || n == 0) return;
+  MOXIE_CHECK(supports_linear_stream(static_cast<int>(std::min(args.x.rows, kStreamRows)),
+                                     static_cast<int>(n), static_cast<int>(k)),
+              kUnsupported, op, " on the GPU has no kernel for a weight of ", n, " x ", k);
+  Pointers(op, device)
+      .check("x", args.x.data)
+      .check("codes", args.weight.codes)
+      .check("scales", args.weight.scales)
+      .check("bias", args.bias)
+      .check("residual", args.residual.data)
+      .check("out", args.out.data);
+  for (int64_t row = 0; row < args.x.rows; row += kStreamRows)
+    launch_stream(args, row, std::min(kStreamRows, args.x.rows - row), device, stream);
+}
+
+void launch(const ::moxie::PrepackArgs& args, StreamHandle stream) {
+  const bool forward = args.to == Mxfp4Layout::kPrepacked;
+  const char* op = forward ? "prepack" : "unpack";
+  const Device device = require_device(op);
+  Pointers(op, device).check("codes", args.codes).check("scales", args.scales);
+  MOXIE_CUDA_CHECK(launch_prepack({forward ? PrepackDirection::kPrepack : PrepackDirection::kUnpack,
+                                   args.codes, args.scales, args.experts, args.n, args.k},
+                                  stream));
+}
+
+void launch(const QuantizeMxfp4Args& args, StreamHandle stream) {
+  const char* op = "quantize_mxfp4";
+  const Device device = require_device(op);
+  Pointers(op, device)
+      .check("values", args.values.data)
+      .check("codes", args.codes)
+      .check("scales", args.scales);
+  MOXIE_CUDA_CHECK(
+      launch_quantize({static_cast<const bf16*>(args.values.data), args.codes, args.scales,
+                       args.values.rows * (args.values.cols / mxfp4::kBlock), args.rule},
+                      stream));
+}
+
+void launch(const DequantizeMxfp4Args& args, StreamHandle stream) {
+  const char* op = "dequantize_mxfp4";
+  const Device device = require_device(op);
+  Pointers(op, device)
+      .check("codes", args.codes)
+      .check("scales", args.scales)
+      .check("values", args.values.data);
+  MOXIE_CUDA_CHECK(launch_dequantize({args.codes, args.scales, static_cast<bf16*>(args.values.data),
+                                      args.values.rows * (args.values.cols / mxfp4::kBlock)},
+                                     stream));
+}
+
+}  // namespace moxie::hopper
