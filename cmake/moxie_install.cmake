@@ -1,10 +1,13 @@
-# `cmake --install`: program, library, headers, completion, find_package(moxie). `cpack`: a Debian package of the same.
+# `cmake --install`: program, libraries, headers, completion, find_package(moxie). `cpack`: a Debian package of the same.
 include(CMakePackageConfigHelpers)
 
 install(TARGETS moxie-cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(TARGETS moxie EXPORT moxieTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(TARGETS moxie_c EXPORT moxie_cTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY include/moxie DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
-install(EXPORT moxieTargets NAMESPACE moxie:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/moxie)
+foreach(targets moxieTargets moxie_cTargets)
+  install(EXPORT ${targets} NAMESPACE moxie:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/moxie)
+endforeach()
 configure_package_config_file(cmake/moxieConfig.cmake.in ${PROJECT_BINARY_DIR}/moxieConfig.cmake
   INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/moxie)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/moxieConfigVersion.cmake COMPATIBILITY SameMinorVersion)
@@ -36,5 +39,6 @@ set(CPACK_PACKAGE_DESCRIPTION_SUMMARY ${PROJECT_DESCRIPTION})
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)  # and the call of ldconfig
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 include(CPack)

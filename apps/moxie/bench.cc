@@ -68,10 +68,10 @@ struct DecodeResult {
   int64_t context = 0, batch = 0, tokens = 0;
   Spread tokens_per_second;  // all sequences together
   double step_bytes = 0, experts_per_layer = 0;
-  double bytes_per_second = 0;  // at the median
-  // The limit, around each run; 0: not measured.
-  double read_before = 0, read_after = 0, read_least = 0, read_most = 0;
-  double share_of_reading = 0;  // median of the runs' own shares
+  double bytes_per_second = 0;             // at the median
+  double read_before = 0, read_after = 0;  // the limit; 0: not measured
+
+  double reading() const { return (read_before + read_after) / 2; }
 };
 
 struct Limits {
@@ -146,6 +146,7 @@ class Bench {
   void measure_limits() {
     ThreadPool pool(num_threads_);
     limits_.read_bytes_per_second = cpu::measure_read_bandwidth(pool);
+    last_reading_ = limits_.read_bytes_per_second;
     isa_ = options_.machine.precision == "fp32" ? cpu::Isa::kScalar : cpu::chosen_isa();
     limits_.flops_per_second = cpu::measure_peak_flops(pool, isa_);
     say(concat("measured now: reading ", format_fixed(limits_.read_bytes_per_second / 1e9, 2),
@@ -222,7 +223,7 @@ class Bench {
     // A context of 0 still begins with the first token decoded.
     std::vector<KvCache> caches;
     for (int64_t i = 0; i < batch; ++i) caches.push_back(model_->make_cache(positions_));
-    std::vector<double> rates, readings;
+    std::vector<double> rates;
     double kv_bytes = 0;
     for (int64_t i = 0; i < options_.decode; ++i) kv_bytes += decode_kv_bytes(config_, context + i);
     kv_bytes = kv_bytes / static_cast<double>(options_.decode) * static_cast<double>(batch);
@@ -236,7 +237,6 @@ class Bench {
       std::vector<ForwardChunk> chunks(static_cast<size_t>(batch));
       backend_->counts = {};
       const int64_t steps = run < 0 ? std::min<int64_t>(4, options_.decode) : options_.decode;
-      if (run == 0) readings.push_back(reading_now());
       const double seconds = seconds_of([&] {
         for (int64_t step = 0; step < steps; ++step) {
           for (int64_t i = 0; i < batch; ++i)
@@ -247,7 +247,6 @@ class Bench {
         }
       });
       if (run < 0) continue;
-      readings.push_back(reading_now());
       rates.push_back(static_cast<double>(batch * steps) / seconds);
       result.experts_per_layer += backend_->counts.experts_per_call() / options_.runs;
     }
@@ -255,43 +254,27 @@ class Bench {
     result.step_bytes = decode_weight_bytes(config_, batch, result.experts_per_layer) + kv_bytes;
     const Spread& s = result.tokens_per_second;
     result.bytes_per_second = result.step_bytes * s.median / static_cast<double>(batch);
-    set_share_of_reading(&result, rates, readings);
+    measure_reading_around(&result);
     say(concat(right(std::to_string(context), 16), right(std::to_string(batch), 7),
                right(format_fixed(s.median, 3), 19), right(format_fixed(s.min, 3), 9),
                right(format_fixed(s.max, 3), 9),
                right(format_fixed(result.step_bytes / 1e9, 3), 16),
                right(format_fixed(result.bytes_per_second / 1e9, 2), 10),
-               right(percent(result.share_of_reading, options_.no_limits ? 0 : 1), 15)));
-    if (result.read_most > 1.1 * result.read_least)
-      say(concat("  reading moved between ", format_fixed(result.read_least / 1e9, 1), " and ",
-                 format_fixed(result.read_most / 1e9, 1),
-                 " GB/s meanwhile; the share is uncertain"));
+               right(percent(result.bytes_per_second, result.reading()), 15)));
+    if (std::abs(result.read_after - result.read_before) > 0.1 * result.read_before)
+      say(concat("  reading went from ", format_fixed(result.read_before / 1e9, 1), " to ",
+                 format_fixed(result.read_after / 1e9, 1),
+                 " GB/s meanwhile; the share is of their mean, and uncertain"));
     return result;
   }
 
-  // 0 without limits.
-  double reading_now() const {
-    if (options_.no_limits) return 0;
-    ThreadPool pool(num_threads_);
-    return cpu::measure_read_bandwidth(pool);
-  }
-
-  // A shared machine's memory can be twice as fast a moment later, so each run is held against what
-  // reading reached right before and after it.
-  void set_share_of_reading(DecodeResult* result, const std::vector<double>& rates,
-                            const std::vector<double>& readings) const {
+  // A shared machine's memory can be twice as fast a moment later, so reading is measured before
+  // and after.
+  void measure_reading_around(DecodeResult* result) {
     if (options_.no_limits) return;
-    std::vector<double> shares;
-    for (size_t run = 0; run < rates.size(); ++run) {
-      const double bytes = result->step_bytes * rates[run] / static_cast<double>(result->batch);
-      shares.push_back(bytes / ((readings[run] + readings[run + 1]) / 2));
-    }
-    const Spread spread = spread_of(readings);
-    result->share_of_reading = spread_of(shares).median;
-    result->read_before = readings.front();
-    result->read_after = readings.back();
-    result->read_least = spread.min;
-    result->read_most = spread.max;
+    ThreadPool pool(num_threads_);
+    result->read_before = last_reading_;
+    result->read_after = last_reading_ = cpu::measure_read_bandwidth(pool);
   }
 
   void print_foot() {
@@ -356,11 +339,9 @@ class Bench {
           ", \"tokens\": ", r.tokens, ", \"tokens_per_second\": ", json_spread(r.tokens_per_second),
           ", \"bytes_per_step\": ", r.step_bytes, ", \"experts_per_layer\": ", r.experts_per_layer,
           ", \"bytes_per_second\": ", r.bytes_per_second,
-          ", \"share_of_reading\": ", json_share(r.share_of_reading, options_.no_limits ? 0 : 1),
+          ", \"share_of_reading\": ", json_share(r.bytes_per_second, r.reading()),
           ", \"read_bytes_per_second_before\": ", r.read_before,
-          ", \"read_bytes_per_second_after\": ", r.read_after,
-          ", \"read_bytes_per_second_least\": ", r.read_least,
-          ", \"read_bytes_per_second_most\": ", r.read_most, "}");
+          ", \"read_bytes_per_second_after\": ", r.read_after, "}");
     }
     text += "\n  ]\n}\n";
     if (options_.json == "-") return print(text);
@@ -379,6 +360,7 @@ class Bench {
   std::unique_ptr<Model> model_;
   cpu::Isa isa_ = cpu::Isa::kScalar;
   Limits limits_;
+  double last_reading_ = 0;
   ResidentMemory memory_;
   std::vector<PrefillResult> prefill_;
   std::vector<DecodeResult> decode_;
