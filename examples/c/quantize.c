@@ -27,6 +27,7 @@ typedef struct driver {
   int (*retain_context)(void**, int);
   int (*set_context)(void*);
   int (*alloc)(device_pointer*, size_t);
+  int (*free)(device_pointer);
   int (*to_device)(device_pointer, const void*, size_t);
   int (*to_host)(void*, device_pointer, size_t);
   int (*synchronize)(void);
@@ -43,6 +44,7 @@ static int open_driver(driver* d) {
       {"cuDevicePrimaryCtxRetain", &d->retain_context},
       {"cuCtxSetCurrent", &d->set_context},
       {"cuMemAlloc_v2", &d->alloc},
+      {"cuMemFree_v2", &d->free},
       {"cuMemcpyHtoD_v2", &d->to_device},
       {"cuMemcpyDtoH_v2", &d->to_host},
       {"cuCtxSynchronize", &d->synchronize},
@@ -60,11 +62,30 @@ static int open_driver(driver* d) {
   return d->retain_context(&context, device) == 0 && d->set_context(context) == 0 ? 0 : -1;
 }
 
-/* Without a device the host's memory stands in, and moxie says what it misses. */
-static void* allocate(const driver* d, size_t bytes) {
+/* What the program holds, to be given back at its end. */
+typedef struct memory {
+  const driver* d; /* null: the host's memory stands in, and moxie says what it misses */
+  void* buffers[6];
+  int count;
+} memory;
+
+static void* allocate(memory* m, size_t bytes) {
   device_pointer pointer = 0;
-  if (d == NULL) return aligned_alloc(256, (bytes + 255) / 256 * 256);
-  return d->alloc(&pointer, bytes) == 0 ? (void*)(uintptr_t)pointer : NULL;
+  void* buffer = NULL;
+  if (m->d == NULL)
+    buffer = aligned_alloc(256, (bytes + 255) / 256 * 256);
+  else if (m->d->alloc(&pointer, bytes) == 0)
+    buffer = (void*)(uintptr_t)pointer;
+  m->buffers[m->count++] = buffer;
+  return buffer;
+}
+
+static void release(memory* m) {
+  for (int i = 0; i < m->count; ++i)
+    if (m->d == NULL)
+      free(m->buffers[i]);
+    else if (m->buffers[i] != NULL)
+      m->d->free((device_pointer)(uintptr_t)m->buffers[i]);
 }
 
 /* --- bf16 --- */
@@ -86,15 +107,8 @@ static int failed(const char* what, int32_t status) {
   return status == MOXIE_UNSUPPORTED ? 3 : 1;
 }
 
-int main(void) {
-  if (moxie_abi_version() >> 16 != MOXIE_ABI_MAJOR) {
-    printf("this program was compiled for ABI %d, the library has %u\n", MOXIE_ABI_MAJOR,
-           (unsigned)(moxie_abi_version() >> 16));
-    return 1;
-  }
-  driver functions;
-  const driver* d = open_driver(&functions) == 0 ? &functions : NULL;
-
+static int run(memory* m) {
+  const driver* d = m->d;
   /* Quarters up to 6 that MXFP4 holds exactly, so the host knows the weight without decoding. */
   static const float kValues[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
   static uint16_t weight[kN * kK], x[kRows * kK], out[kRows * kN];
@@ -102,11 +116,11 @@ int main(void) {
     weight[i] = to_bf16((i % 3 == 0 ? -1.0f : 1.0f) * kValues[(i * 7 + i / 32) % 8]);
   for (int i = 0; i < kRows * kK; ++i) x[i] = to_bf16((float)(i % 9 - 4));
 
-  void* d_weight = allocate(d, sizeof weight);
-  void* d_x = allocate(d, sizeof x);
-  void* d_out = allocate(d, sizeof out);
-  uint8_t* codes = allocate(d, kBlocks * 16);
-  uint8_t* scales = allocate(d, kBlocks);
+  void* d_weight = allocate(m, sizeof weight);
+  void* d_x = allocate(m, sizeof x);
+  void* d_out = allocate(m, sizeof out);
+  uint8_t* codes = allocate(m, kBlocks * 16);
+  uint8_t* scales = allocate(m, kBlocks);
   if (!d_weight || !d_x || !d_out || !codes || !scales) {
     printf("no memory\n");
     return 1;
@@ -145,9 +159,10 @@ int main(void) {
   void* workspace = NULL;
   if (workspace_bytes > 0) { /* zeroed once, before its first use */
     void* zeros = calloc(1, workspace_bytes);
-    workspace = allocate(d, workspace_bytes);
+    workspace = allocate(m, workspace_bytes);
     if (zeros == NULL || workspace == NULL ||
         d->to_device((device_pointer)(uintptr_t)workspace, zeros, workspace_bytes) != 0) {
+      free(zeros);
       printf("no workspace\n");
       return 1;
     }
@@ -183,4 +198,17 @@ int main(void) {
     }
   printf("linear: %d of %d results are right\n", kRows * kN - wrong, kRows * kN);
   return wrong == 0 ? 0 : 1;
+}
+
+int main(void) {
+  if (moxie_abi_version() >> 16 != MOXIE_ABI_MAJOR) {
+    printf("this program was compiled for ABI %d, the library has %u\n", MOXIE_ABI_MAJOR,
+           (unsigned)(moxie_abi_version() >> 16));
+    return 1;
+  }
+  driver functions;
+  memory m = {.d = open_driver(&functions) == 0 ? &functions : NULL};
+  const int status = run(&m);
+  release(&m);
+  return status;
 }
