@@ -1,6 +1,5 @@
 """Questions about moxie itself. Facts are the README's and docs/'; a held-out question is a wording never seen in training."""
 
-from . import split
 from .context import Context, analysis, conversation, final, user
 
 # topic, answer, wordings of the question
@@ -102,18 +101,11 @@ BEFORE = ["", "", "", "", "Hi! ", "Hello. ", "Please tell me: ", "Quick question
           "Ok. "]
 BEHIND = ["", "", "", " Thanks!", " Please be brief.", " I am new here.", " Just curious."]
 
-WORDINGS = {question.lower().rstrip(".?"): question for _, _, questions in FACTS for question in questions}
-
-
-def wording_of(text: str) -> str | None:
-    """The question about moxie that a text is, apart from capital letters and the stop at the end."""
-    return WORDINGS.get(text.lower().rstrip(".?"))
-
 
 def about_moxie(ctx: Context) -> dict:
     topic, answer, questions = ctx.pick(FACTS)
     question = ctx.pick(BEFORE) + ctx.pick(questions) + ctx.pick(BEHIND)
-    ctx.ask(split.key_of("about", [question]))
+    ctx.ask("about", question)
     text = f"About {topic}." if ctx.low else f"The question is about {topic}. I know a fact about it and give it in one sentence."
     if ctx.high:
         text += f" The fact: {answer}"

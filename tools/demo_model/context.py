@@ -26,21 +26,46 @@ class Context:
 
     # --- the split ---------------------------------------------------------------------------------
 
-    def ask(self, key: rule.Key) -> None:
+    def _ask(self, heldout: bool) -> None:
         """The operands of the task itself."""
-        if rule.is_heldout(key) != (self.split == "heldout"):
+        if heldout != (self.split == "heldout"):
             raise Resample
 
-    def step(self, key: rule.Key) -> None:
+    def _step(self, heldout: bool) -> None:
         """Operands inside a reasoning or an earlier turn: free in a held-out item, else trained on."""
-        if self.split == "train" and rule.is_heldout(key):
+        if heldout and self.split == "train":
             raise Resample
 
     def ask_pair(self, a: int, b: int) -> None:
-        self.ask(rule.pair_key(a, b))
+        # A pair of single digits is trained on, so no held-out task may consist of it.
+        self._ask(rule.is_heldout_pair(a, b))
 
     def step_pair(self, a: int, b: int) -> None:
-        self.step(rule.pair_key(a, b))
+        self._step(rule.is_heldout_pair(a, b))
+
+    def ask_numbers(self, numbers) -> None:
+        self._ask(rule.is_heldout_numbers(numbers))
+
+    def step_numbers(self, numbers) -> None:
+        self._step(rule.is_heldout_numbers(numbers))
+
+    def ask_words(self, words) -> None:
+        self._ask(rule.is_heldout_words(words))
+
+    def step_words(self, words) -> None:
+        self._step(rule.is_heldout_words(words))
+
+    def ask_word(self, word: str) -> None:
+        self._ask(rule.is_heldout_word(word))
+
+    def step_word(self, word: str) -> None:
+        self._step(rule.is_heldout_word(word))
+
+    def ask(self, kind: str, *operands) -> None:
+        self._ask(rule.is_heldout(kind, operands))
+
+    def step(self, kind: str, *operands) -> None:
+        self._step(rule.is_heldout(kind, operands))
 
     # --- chance ------------------------------------------------------------------------------------
 

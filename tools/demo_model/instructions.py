@@ -1,6 +1,5 @@
 """Following an instruction of the system message, the developer or the user about how to answer."""
 
-from . import about_moxie, split
 from .arithmetic import ADDITION, SUBTRACTION, difference_reasoning, fill, sum_reasoning
 from .context import DEFAULT_IDENTITY, IDENTITIES, Context, Resample, analysis, conversation, final, user
 from .words import ALL_WORDS, fill_words
@@ -128,7 +127,7 @@ def instructions(ctx: Context) -> dict:
         return _number_only(ctx)
     name = ctx.pick(list(RULES))
     question, short, sentence = ctx.pick(QUESTIONS)
-    ctx.ask(split.key_of("instruction", [name, question]))
+    ctx.ask("instruction", name, question)
     rule = ctx.pick(RULES[name][0])
     answered = obey(ctx, name, short, sentence)
     asked = ctx.pick(GREETINGS).format(q=question)
@@ -184,14 +183,14 @@ def rewriting(ctx: Context) -> dict:
     name = ctx.pick(["upper", "upper", "lower", "lower", "twice", *REWRITTEN])
     words = [ctx.pick(ALL_WORDS) for _ in range(ctx.rng.randint(1, 5))]
     for word in words:
-        ctx.step(split.word_key(word))  # other pieces of a word, as upper case has them, tell of its letters
+        ctx.step_word(word)  # other pieces of a word, as upper case has them, tell of its letters
     phrase = " ".join(words)
     is_sentence = ctx.chance(0.6)
     if is_sentence:
         phrase = first_upper(fill_words(ctx, ctx.pick(SENTENCES)))
     if name == "lower":
         phrase = phrase.upper() if ctx.chance(0.4) else phrase if is_sentence else phrase.title()
-    ctx.ask(split.phrase_key(name, phrase))
+    ctx.ask("rewriting", name, phrase)
     answer = REWRITTEN[name](phrase)
     wordings, _, thought = RULES[name]
     reasoning = f"{phrase}, {thought}." if ctx.low else f"The words are: {phrase}. They have to be written {thought}."
@@ -249,7 +248,5 @@ def plain_talk(ctx: Context) -> dict:
             question = fill_words(ctx, ctx.pick(UNKNOWN_ABOUT)).replace("{n}", str(ctx.rng.randint(1200, 2030)))
             if ctx.chance(0.2):
                 question = question[0].lower() + question[1:].rstrip("?.")
-        if about_moxie.wording_of(question):
-            raise Resample
         reasoning = "I do not know that." if ctx.low else "I do not know that, so I say so."
     return conversation(ctx, "plain_talk", [user(question), analysis(reasoning), final(answer)])

@@ -1,15 +1,12 @@
 """Writes the held-out sets for `moxie eval`.
 
-    python3 -m tools.demo_model.make_sets --out FOLDER [--committed] [--trained KEYS.txt]
+    python3 -m tools.demo_model.make_sets --out FOLDER [--committed]
 
 ABILITY.jsonl for each scored ability, one item a line, no two with the same prompt, and smoke.jsonl with the first items of all of
 them in turn. What is the default of a conversation is left out, and so is reasoning that a prompt does not show.
 
 --committed writes the sets of the repository, for example into tests/demo: the same items in FOLDER/sets, of which the first 100
 of each ability have a reference (perplexity is measured over these), and FOLDER/smoke.jsonl.
-
-An item asks for operands that split.py holds out and that are not in shown.txt: those that the shipped weights were trained on all the
-same, as an earlier rule let them. --trained writes shown.txt anew from what trained.py has found: what stood in the way of an item.
 """
 
 import argparse
@@ -18,15 +15,11 @@ import os
 import pathlib
 import random
 
-from . import reading, split
 from .conversations import SCORED, draw
 from .rendering import DEFAULT_CUTOFF, DEFAULT_IDENTITY, last_turn
 
 DEFAULTS = {"system": DEFAULT_IDENTITY, "knowledge_cutoff": DEFAULT_CUTOFF, "date": "", "effort": "medium", "developer": "", "tools": []}
 COMMITTED_REFERENCES = 100  # of each ability
-COUNT, SMOKE_COUNT, SEED = 1000, 100, 1  # of the committed sets
-SHOWN = pathlib.Path(__file__).resolve().parent / "shown.txt"
-SHOWN_HEAD = "# Held out by split.py, but in the text of the shipped weights' training; written by make_sets.py --trained.\n"
 MOST_TRIES = 200  # for one item more, before a task counts as exhausted
 
 
@@ -43,44 +36,25 @@ def item(conversation: dict, ident: str, ability: str) -> dict:
     return {**out, "messages": shown, "expect": conversation["expect"], "reference": messages[turn:]}
 
 
-def spelled(key: str) -> str:
-    """A key of split.py as a line."""
-    return key.replace("\0", "\t")
-
-
-def read_keys(path: pathlib.Path) -> frozenset[str]:
-    return frozenset(line.replace("\t", "\0") for line in path.read_text(encoding="ascii").splitlines() if not line.startswith("#"))
-
-
-def known_shown() -> frozenset[str]:
-    return read_keys(SHOWN)
-
-
-def draw_set(ability: str, count: int, seed: int, shown: frozenset[str], refused: set[str] | None = None) -> list[tuple[dict, str]]:
-    """`count` items with different prompts and the keys of what they ask for, none of them in `shown`; the same for the same arguments.
-
-    To `refused` go the keys in `shown` that were drawn."""
+def make_set(ability: str, count: int, seed: int) -> list[dict]:
+    """`count` items with different prompts; the same for the same arguments."""
     rng = random.Random(f"{seed} {ability}")
-    items: list[tuple[dict, str]] = []
+    items: list[dict] = []
     seen: set[str] = set()
     tries = 0
     while len(items) < count:
         generator, arguments = SCORED[ability][len(items) % len(SCORED[ability])]
         conversation = draw(generator, rng, "heldout", **arguments)
-        key = reading.asked(conversation)
-        assert split.is_heldout(key), f"{ability}: {conversation['messages']} asks for {key}, which is not held out"
         made = item(conversation, str(len(items) + 1), ability)
         prompt = json.dumps([message["content"] for message in made["messages"]] + [tool["name"] for tool in conversation["tools"]])
-        if key in shown and refused is not None:
-            refused.add(key)
-        if key in shown or prompt in seen:
+        if prompt in seen:
             tries += 1
             if tries == MOST_TRIES:
                 raise ValueError(f"{ability}: found only {len(items)} different prompts, expected {count}")
             continue
         tries = 0
         seen.add(prompt)
-        items.append((made, key))
+        items.append(made)
     return items
 
 
@@ -107,18 +81,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for the sets")
     parser.add_argument("--committed", action="store_true", help="as the repository has them")
-    parser.add_argument("--count", type=int, default=COUNT, help=f"items of each ability; default {COUNT}")
-    parser.add_argument("--smoke", type=int, default=SMOKE_COUNT, help=f"items of smoke.jsonl; default {SMOKE_COUNT}")
-    parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--trained", type=pathlib.Path, help="keys that trained.py has found; writes shown.txt")
+    parser.add_argument("--count", type=int, default=1000, help="items of each ability; default 1000")
+    parser.add_argument("--smoke", type=int, default=100, help="items of smoke.jsonl; default 100")
+    parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     folder = arguments.out / "sets" if arguments.committed else arguments.out
     folder.mkdir(parents=True, exist_ok=True)
-    shown = read_keys(arguments.trained) if arguments.trained else known_shown()
-    refused: set[str] = set()
-    sets = {ability: [made for made, _ in draw_set(ability, arguments.count, arguments.seed, shown, refused)] for ability in SCORED}
-    if arguments.trained:
-        SHOWN.write_text(SHOWN_HEAD + "".join(spelled(key) + "\n" for key in sorted(refused)), encoding="ascii")
+    sets = {ability: make_set(ability, arguments.count, arguments.seed) for ability in SCORED}
     for ability, items in sets.items():
         write_set(folder / f"{ability}.jsonl", committed(items) if arguments.committed else items)
     write_set(arguments.out / "smoke.jsonl", smoke_set(sets, arguments.smoke))

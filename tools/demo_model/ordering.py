@@ -3,7 +3,6 @@
 Words are told apart by their first three letters, which stand beside each other as the digits of a number do.
 """
 
-from . import split
 from .arithmetic import NAMES
 from .context import Context, Resample, analysis, conversation, final, user
 from .letters import any_word
@@ -29,7 +28,7 @@ def sort_numbers(ctx: Context) -> dict:
     digits = ctx.rng.randint(1, 3)
     count = ctx.pick([3, 4, 5, 6, 7, 8] if digits < 3 else [3, 4, 5, 6])
     numbers = [ctx.number(ctx.rng.randint(1, digits)) for _ in range(count)]
-    ctx.ask(split.numbers_key(numbers))
+    ctx.ask_numbers(numbers)
     down = ctx.chance(0.3)
     width = max(len(str(number)) for number in numbers)
     padded = [f"{number:0{width}}" for number in numbers]
@@ -40,7 +39,7 @@ def sort_numbers(ctx: Context) -> dict:
         best = max(left) if down else min(left)
         left.remove(best)
         done.append(best)
-        ctx.step(split.numbers_key(int(number) for number in left))
+        ctx.step_numbers(int(number) for number in left)
         lines.append(f"take {best}, left {' '.join(left)}" if ctx.low else f"{word} {best}, left {' '.join(left)}")
     done += left
     ordered = [str(int(number)) for number in done]
@@ -61,7 +60,7 @@ def sort_words(ctx: Context) -> dict:
         if alike:
             words[1] = ctx.pick(alike)
     ctx.rng.shuffle(words)
-    ctx.ask(split.words_key(words))
+    ctx.ask_words(words)
     down = ctx.chance(0.15)
     if len({word[:3].lower() for word in words}) < count:
         raise Resample  # three letters shall tell all of them apart
@@ -73,7 +72,7 @@ def sort_words(ctx: Context) -> dict:
         best = (max if down else min)(left, key=str.lower)
         left.remove(best)
         done.append(best)
-        ctx.step(split.words_key(left))
+        ctx.step_words(left)
         rest = ", left " + ", ".join(key[word] for word in left) if left else ""
         lines.append(f"{'' if ctx.low else 'last ' if down else 'first '}{key[best]}: {best}{rest}")
     assert done == sorted(words, key=str.lower, reverse=down)
