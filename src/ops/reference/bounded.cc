@@ -22,9 +22,27 @@ float round_to(DType dtype, double value) {
   return round_to_bf16(std::bit_cast<float>(bits));
 }
 
+double quantum_of(std::span<const float> values) {
+  int lowest = 1000;
+  for (const float value : values) {
+    if (!std::isfinite(value)) return 0;
+    if (value == 0) continue;
+    const uint32_t bits = std::bit_cast<uint32_t>(value);
+    const int exponent = static_cast<int>(bits >> 23 & 255u);
+    const uint32_t mantissa = (bits & 0x7fffffu) | (exponent > 0 ? 0x800000u : 0u);
+    lowest = std::min(lowest, std::max(exponent, 1) - 150 + std::countr_zero(mantissa));
+  }
+  return std::ldexp(1.0, lowest == 1000 ? 2000 : lowest);
+}
+
 Bounded biased_dot(const ExactDot& dot, int64_t k, float bias) {
-  return {dot.z + static_cast<double>(bias), static_cast<double>(k + 16) * 0x1p-23 * dot.abs_sum +
-                                                 0x1p-22 * std::abs(static_cast<double>(bias))};
+  const double offset = bias, value = dot.z + offset;
+  // Below 2^-149 float32 has no bits left, and past 2^128 no numbers.
+  const bool exact = dot.quantum >= 0x1p-149 && dot.abs_sum < 0x1p127 &&
+                     std::fmod(offset, dot.quantum) == 0 &&
+                     dot.abs_sum + std::abs(offset) <= 0x1p24 * dot.quantum;
+  if (exact) return {value, 0};
+  return {value, static_cast<double>(k + 16) * 0x1p-23 * dot.abs_sum + 0x1p-22 * std::abs(offset)};
 }
 
 Bounded swiglu(const Bounded& gate, const Bounded& up, float alpha, float limit) {
@@ -59,6 +77,17 @@ bool is_within(float got, const Bounded& want) {
   if (!std::isfinite(want.bound)) return true;
   return std::abs(static_cast<double>(got) - want.value) <= want.bound ||
          (want.bound >= 0 && static_cast<double>(got) == want.value);
+}
+
+double relative_rms(std::span<const float> got, std::span<const Bounded> want) {
+  double error = 0, size = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    if (want[i].bound < 0 || !std::isfinite(want[i].value)) continue;
+    const double difference = static_cast<double>(got[i]) - want[i].value;
+    error += difference * difference;
+    size += want[i].value * want[i].value;
+  }
+  return error == 0 ? 0 : std::sqrt(error / size);
 }
 
 }  // namespace moxie

@@ -52,6 +52,10 @@ std::vector<Bounded> reference_grouped_gemm(const GroupedGemmArgs& args, int num
       for (int64_t i = 0; i < k; ++i)
         x[r * static_cast<size_t>(k) + static_cast<size_t>(i)] =
             to_float(static_cast<const bf16*>(args.x.data)[entries[r].from * args.x.stride + i]);
+    std::vector<double> quanta(entries.size());
+    for (size_t r = 0; r < entries.size(); ++r)
+      quanta[r] =
+          quantum_of(std::span(x).subspan(r * static_cast<size_t>(k), static_cast<size_t>(k)));
     pool.parallel_for(static_cast<int>(args.out.cols), [&](int col, int) {
       std::vector<float> row(static_cast<size_t>(k)), up_row(swiglu_pairs ? row.size() : 0);
       const int64_t feature = swiglu_pairs ? 2 * int64_t{col} : col;
@@ -61,12 +65,16 @@ std::vector<Bounded> reference_grouped_gemm(const GroupedGemmArgs& args, int num
       decode_weight_row(weight, args.layout, e, feature, DType::kBF16, row.data());
       if (swiglu_pairs)
         decode_weight_row(weight, args.layout, e, feature + 1, DType::kBF16, up_row.data());
+      const double quantum = quantum_of(row), up_quantum = quantum_of(up_row);
       for (size_t r = 0; r < entries.size(); ++r) {
-        const float* from = x.data() + r * static_cast<size_t>(k);
-        Bounded z = biased_dot(exact_dot(from, row.data(), k), k, bias(feature));
+        const auto product = [&](const std::vector<float>& weights, double of_weights, int64_t f) {
+          ExactDot dot = exact_dot(x.data() + r * static_cast<size_t>(k), weights.data(), k);
+          dot.quantum = of_weights * quanta[r];
+          return biased_dot(dot, k, bias(f));
+        };
+        Bounded z = product(row, quantum, feature);
         if (swiglu_pairs)
-          z = swiglu(z, biased_dot(exact_dot(from, up_row.data(), k), k, bias(feature + 1)),
-                     args.alpha, args.limit);
+          z = swiglu(z, product(up_row, up_quantum, feature + 1), args.alpha, args.limit);
         if (!args.row_weights.empty())
           z = times(z, args.row_weights[static_cast<size_t>(entries[r].index)]);
         out[static_cast<size_t>(entries[r].to * args.out.cols + col)] = rounded(DType::kBF16, z);

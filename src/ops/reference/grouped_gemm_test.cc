@@ -156,6 +156,20 @@ TEST(Bounded, ARoundingThatCannotTipLeavesNoBound) {
   EXPECT_FALSE(is_within(1.0f, {std::nan(""), INFINITY}));
 }
 
+TEST(Bounded, SumsOfFewQuantaAreExactInAnyOrder) {
+  EXPECT_EQ(quantum_of(std::vector<float>{3, -0.75f, 0, 8}), 0.25);
+  EXPECT_EQ(quantum_of(std::vector<float>{4, 12}), 4);
+  EXPECT_EQ(quantum_of(std::vector<float>{0x1.8p-126f, 0x1p-149f}), 0x1p-149);
+  EXPECT_EQ(quantum_of(std::vector<float>{1, INFINITY}), 0);
+  EXPECT_TRUE(std::isinf(quantum_of(std::vector<float>{0, -0.0f})));
+  const ExactDot few = {10, 1000, 0.5};
+  EXPECT_EQ(biased_dot(few, 64, 2.5f).bound, 0);
+  EXPECT_GT(biased_dot(few, 64, 2.25f).bound, 0);
+  EXPECT_GT(biased_dot({10, 0x1p23 + 1, 0.5}, 64, 0).bound, 0);
+  EXPECT_GT(biased_dot({10, 1000, 0}, 64, 0).bound, 0);
+  EXPECT_GT(biased_dot({0x1p-140, 0x1p-140, 0x1p-150}, 64, 0).bound, 0);
+}
+
 // swiglu()'s bound holds for every pair of ends of the intervals it was given.
 TEST(Bounded, SwigluStaysWithinItsBound) {
   for (uint64_t i = 0; i < 20000; ++i) {

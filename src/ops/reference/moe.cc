@@ -15,20 +15,21 @@ float load(const ConstRows& x, int64_t row, int64_t col) {
                                  : static_cast<const float*>(x.data)[at];
 }
 
-// Sum of x * w over numbers that have bounds themselves; `error` is what those contribute.
-struct BoundedDot {
+// x * w + bias where the x have bounds themselves.
+Bounded bounded_dot(std::span<const Bounded> x, std::span<const float> w, double quantum,
+                    float bias) {
   ExactDot dot;
-  double error = 0;
-};
-BoundedDot bounded_dot(const Bounded* x, const float* w, int64_t count) {
-  BoundedDot sum;
-  for (int64_t i = 0; i < count; ++i) {
+  double error = 0;  // what the bounds of x contribute
+  for (size_t i = 0; i < x.size(); ++i) {
     const double weight = w[i], product = x[i].value * weight;
-    sum.dot.z += product;
-    sum.dot.abs_sum += std::abs(product) + x[i].bound * std::abs(weight);
-    sum.error += x[i].bound * std::abs(weight);
+    dot.z += product;
+    dot.abs_sum += std::abs(product) + x[i].bound * std::abs(weight);
+    error += x[i].bound * std::abs(weight);
   }
-  return sum;
+  if (error == 0) dot.quantum = quantum;
+  Bounded z = biased_dot(dot, static_cast<int64_t>(x.size()), bias);
+  z.bound += error;
+  return z;
 }
 
 }  // namespace
@@ -57,6 +58,11 @@ std::vector<Bounded> reference_moe(const MoeArgs& args, int num_threads) {
     for (int64_t i = 0; i < hidden; ++i)
       x[static_cast<size_t>(row * hidden + i)] = load(args.x, row, i);
 
+  std::vector<double> quanta(static_cast<size_t>(rows));
+  for (int64_t row = 0; row < rows; ++row)
+    quanta[static_cast<size_t>(row)] =
+        quantum_of({x.data() + row * hidden, static_cast<size_t>(hidden)});
+
   ThreadPool pool(num_threads);
   std::vector<Bounded> activated, y(slots * static_cast<size_t>(hidden));
   for (int64_t e = 0; e < experts; ++e) {
@@ -73,24 +79,36 @@ std::vector<Bounded> reference_moe(const MoeArgs& args, int num_threads) {
       const int64_t f = 2 * int64_t{j};
       decode_weight_row(args.gate_up, args.layout, e, f, dtype, gate.data());
       decode_weight_row(args.gate_up, args.layout, e, f + 1, dtype, up.data());
+      const double gate_quantum = quantum_of(gate), up_quantum = quantum_of(up);
       for (size_t i = 0; i < mine.size(); ++i) {
-        const float* row = x.data() + static_cast<int64_t>(mine[i]) / chosen * hidden;
-        const Bounded z_gate = biased_dot(exact_dot(row, gate.data(), hidden), hidden,
-                                          bias_of(args.gate_up_bias, 2 * inner, f));
-        const Bounded z_up = biased_dot(exact_dot(row, up.data(), hidden), hidden,
-                                        bias_of(args.gate_up_bias, 2 * inner, f + 1));
+        const int64_t row = static_cast<int64_t>(mine[i]) / chosen;
+        const auto product = [&](const std::vector<float>& weight, double quantum,
+                                 int64_t feature) {
+          ExactDot dot = exact_dot(x.data() + row * hidden, weight.data(), hidden);
+          dot.quantum = quantum * quanta[static_cast<size_t>(row)];
+          return biased_dot(dot, hidden, bias_of(args.gate_up_bias, 2 * inner, feature));
+        };
         activated[i * static_cast<size_t>(inner) + static_cast<size_t>(j)] =
-            rounded(dtype, swiglu(z_gate, z_up, args.alpha, args.limit));
+            rounded(dtype, swiglu(product(gate, gate_quantum, f), product(up, up_quantum, f + 1),
+                                  args.alpha, args.limit));
       }
     });
+    std::vector<double> activated_quanta(mine.size());
+    for (size_t i = 0; i < mine.size(); ++i) {
+      std::vector<float> values(static_cast<size_t>(inner));
+      for (size_t j = 0; j < values.size(); ++j)
+        values[j] = static_cast<float>(activated[i * values.size() + j].value);
+      activated_quanta[i] = quantum_of(values);
+    }
     pool.parallel_for(static_cast<int>(hidden), [&](int f, int) {
       std::vector<float> down(static_cast<size_t>(inner));
       decode_weight_row(args.down, args.layout, e, f, dtype, down.data());
+      const double quantum = quantum_of(down);
       for (size_t i = 0; i < mine.size(); ++i) {
-        const BoundedDot sum =
-            bounded_dot(activated.data() + i * static_cast<size_t>(inner), down.data(), inner);
-        Bounded z = biased_dot(sum.dot, inner, bias_of(args.down_bias, hidden, f));
-        z.bound += sum.error;
+        const Bounded z =
+            bounded_dot(std::span(activated).subspan(i * static_cast<size_t>(inner),
+                                                     static_cast<size_t>(inner)),
+                        down, quantum * activated_quanta[i], bias_of(args.down_bias, hidden, f));
         y[mine[i] * static_cast<size_t>(hidden) + static_cast<size_t>(f)] =
             rounded(dtype, times(z, weights[mine[i]]));
       }

@@ -8,8 +8,8 @@
 
 namespace moxie {
 
-// [rows, n] of checked Args, in either layout: z with the bias, and sum|x||w|; a residual, an
-// activation and `out` are not looked at.
+// [rows, n] of checked Args, in either layout: z with the bias, sum|x||w|, and the products'
+// quantum; a residual, an activation and `out` are not looked at.
 std::vector<ExactDot> reference_mxfp4_linear(const Mxfp4LinearArgs& args);
 
 }  // namespace moxie
