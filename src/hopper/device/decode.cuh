@@ -41,7 +41,7 @@ __device__ __forceinline__ void decode_word(uint32_t word, uint32_t factor, uint
 
 // The same for every scale: 2^(s - 1) is split in two factors that bf16 can hold. Products past the
 // largest finite number are clamped to it, 255 gives NaN: mxfp4/block.h.
-__device__ __noinline__ uint4 decode_word_any_scale(uint32_t word, uint32_t scale) {
+inline __device__ __noinline__ uint4 decode_word_any_scale(uint32_t word, uint32_t scale) {
   uint32_t pairs[4];
   spread_codes(word, pairs);
   constexpr uint32_t kTwoTo126 = 0x7e807e80u, kNaN = 0x7fc07fc0u, kMagnitude = 0x7fff7fffu;

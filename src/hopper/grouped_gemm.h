@@ -1,0 +1,91 @@
+// One or two MXFP4 products over rows grouped by expert on Hopper: see the head of grouped_gemm.cu.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <string>
+
+#include "base/bf16.h"
+
+namespace moxie::hopper {
+
+// Rows of one expert that a CTA multiplies together: positions begin .. begin + rows of the list of
+// rows sorted by expert.
+struct RowTile {
+  int32_t expert = 0, begin = 0, rows = 0;
+};
+
+// For every position p of the list, with e its expert, s = sources[p] and z in float32:
+//   z[f]      = sum_i x[gather ? s / sources_per_row : p, i] * weight[e][f, i]  + bias[e, f]
+//   plain     out[q, f] = round(z[f] * row_weights[s]), q = scatter ? s : p; without row_weights
+//             round(z[f]); with residual round(residual[q, f] + that)
+//   swiglu    out[q, j] = round(g * sigmoid(alpha * g) * (u + 1)),
+//             g = min(z[2j], limit), u = clamp(z[2j + 1], -limit, limit)
+//
+//   x            rows of k bf16, 16-byte aligned
+//   codes        [experts, n, k] prepacked (mxfp4/weight_layout.h), 16-byte aligned
+//   scales       [experts, n, k] prepacked, 16-byte aligned; 0 .. 254 exact, 255 gives NaN
+//   bias         [experts, n]   float32, or null
+//   row_weights  [sources]      float32, or null; not with swiglu
+//   residual     rows of n bf16, 16-byte aligned, or null; not with swiglu
+//   out          rows of n (swiglu: n / 2) bf16, 16-byte aligned
+//
+// Error  |z - exact| <= (k + 16) * 2^-23 * sum|x||w| + 2^-23 * |bias|: one chain of sums in the
+//        order of k, whatever the batch
+struct GroupedProduct {
+  const bf16* x = nullptr;
+  const uint8_t *codes = nullptr, *scales = nullptr;
+  const float *bias = nullptr, *row_weights = nullptr;
+  const bf16* residual = nullptr;
+  bf16* out = nullptr;
+  int64_t x_stride = 0, residual_stride = 0, out_stride = 0;  // elements
+  int n = 0, k = 0;
+  bool swiglu = false, gather = false, scatter = false;
+};
+
+// The second product, if there is one, begins with a row tile when the first has finished it; its x
+// is the first one's out.
+struct GroupedGemmArgs {
+  GroupedProduct product[2];
+  int products = 1;
+  const RowTile* row_tiles = nullptr;      // on the device; null: `rows` rows of expert 0
+  const int32_t* num_row_tiles = nullptr;  // on the device
+  int rows = 0;
+  const int32_t* sources = nullptr;  // null: s = p
+  int sources_per_row = 1;
+  float alpha = 1.702f, limit = 7.0f;
+  // One, zero before every launch: CTAs draw from it. Null: work is dealt in turn; one product
+  // only.
+  uint32_t* tickets = nullptr;
+  // [row tiles], zero before every launch with two products.
+  uint32_t* finished = nullptr;
+};
+
+struct GroupedGemmConfig {
+  int tiles_per_warpgroup = 1;  // of 64 features: 1 or 2
+  int tile_rows = 0;            // at most, of a RowTile
+  int x_stages = 0;             // 64 of k
+  int code_slots = 0;           // 192 of k, per tile of 64 features
+  int ctas = 0;
+  int shared_bytes = 0;
+};
+
+// Whether launch_grouped_gemm can do it: n % 16 == 0, k % 32 == 0, n and k positive.
+bool supports_grouped_gemm(int n, int k);
+// For `experts` experts of `rows_per_expert` rows each on average; `k` is the least of the
+// products'. REQUIRES supports_grouped_gemm.
+GroupedGemmConfig select_grouped_gemm_config(double rows_per_expert, double experts, int k,
+                                             int num_sms);
+// With the shared memory divided for 1 or 2 tiles per warpgroup and tile_rows of at most 192 or 64.
+GroupedGemmConfig grouped_gemm_config(int tiles_per_warpgroup, int tile_rows, int k, int num_sms);
+std::string to_string(const GroupedGemmConfig& config);
+
+// Asks the driver once per process and device for the shared memory that the kernels use.
+cudaError_t prepare_grouped_gemm();
+// REQUIRES supports_grouped_gemm of each product, prepare_grouped_gemm, and no RowTile of more than
+// config.tile_rows rows.
+cudaError_t launch_grouped_gemm(const GroupedGemmArgs& args, const GroupedGemmConfig& config,
+                                cudaStream_t stream);
+
+}  // namespace moxie::hopper
