@@ -534,4 +534,29 @@ TEST(WorkspaceBytes, RefusesBadSizes) {
        {[](auto& d) { d.reserved = 1; }, kNo, "reserved of moxie_mxfp4_linear_desc is 1"}});
 }
 
+TEST(WorkspaceBytes, TooFewOrMisplacedAreRefused) {
+  const moxie_moe_args right = moe_args();
+  auto desc = zeroed<moxie_moe_desc>();
+  desc.rows = right.rows, desc.hidden_size = right.hidden_size;
+  desc.intermediate_size = right.intermediate_size;
+  desc.experts = right.experts, desc.experts_per_token = right.experts_per_token;
+  uint64_t bytes = 0;
+  if (moxie_moe_workspace_bytes(&desc, &bytes) != MOXIE_OK) GTEST_SKIP() << moxie_last_error();
+  ASSERT_GT(bytes, 1u);
+  ASSERT_LE(bytes, right.workspace_bytes);
+  const auto ask = [&](void* workspace, uint64_t size) {
+    moxie_moe_args args = right;
+    args.workspace = workspace, args.workspace_bytes = size;
+    return answer_of(moxie_moe(&args, nullptr));
+  };
+  EXPECT_TRUE(passed_the_checks(ask(right.workspace, bytes))) << ask(right.workspace, bytes);
+  EXPECT_TRUE(passed_the_checks(ask(right.workspace, UINT64_MAX)));
+  const Answer small = ask(right.workspace, bytes - 1);
+  EXPECT_EQ(small.status, MOXIE_INVALID_ARGUMENT);
+  EXPECT_EQ(small.sentence, "moe needs a workspace of " + std::to_string(bytes) + " bytes, got " +
+                                std::to_string(bytes - 1));
+  EXPECT_TRUE(has(ask(nullptr, bytes), "the workspace of moe is null"));
+  EXPECT_TRUE(has(ask(at<void>(49152 + 128), bytes), "must begin at a multiple of 256 bytes"));
+}
+
 }  // namespace

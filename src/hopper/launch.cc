@@ -3,88 +3,18 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
-#include <atomic>
 
 #include "base/check.h"
 #include "cuda/device.h"
 #include "hopper/linear_stream.h"
+#include "hopper/on_device.h"
 #include "hopper/prepack.h"
 #include "hopper/quantize.h"
 
 namespace moxie::hopper {
 namespace {
 
-constexpr int kMaxDevices = 64;
 constexpr int64_t kStreamRows = 16;  // of one launch of linear_stream
-
-// The current device, known to run these kernels.
-struct Device {
-  int index = 0, num_sms = 0;
-};
-
-int attribute(cudaDeviceAttr which, int device) {
-  int value = 0;
-  MOXIE_CUDA_CHECK(cudaDeviceGetAttribute(&value, which, device));
-  return value;
-}
-
-// Kernels of sm_90a run on 9.0 and nothing else. Sets the kernels up the first time.
-int make_ready(const char* op, int device) {
-  const int major = attribute(cudaDevAttrComputeCapabilityMajor, device);
-  const int minor = attribute(cudaDevAttrComputeCapabilityMinor, device);
-  MOXIE_CHECK(major == 9 && minor == 0, kUnsupported, op,
-              " needs a Hopper GPU, of compute capability 9.0; device ", device, " has ", major,
-              ".", minor);
-  MOXIE_CUDA_CHECK(prepare_linear_stream());
-  return attribute(cudaDevAttrMultiProcessorCount, device);
-}
-
-Device require_device(const char* op) {
-  static std::atomic<int> ready_sms[kMaxDevices];  // 0: not looked at yet
-  Device device;
-  const cudaError_t error = cudaGetDevice(&device.index);
-  if (error != cudaSuccess) {
-    cudaGetLastError();  // so that nobody else meets it
-    int driver = 0;
-    cudaDriverGetVersion(&driver);
-    MOXIE_CHECK(driver != 0, kUnsupported, op,
-                " needs a Hopper GPU, but no NVIDIA driver is installed");
-    throw make_error(ErrorCode::kUnsupported, op, " needs a Hopper GPU and a driver for CUDA ",
-                     CUDART_VERSION / 1000, " or newer; the driver is for ", driver / 1000, ".",
-                     driver % 1000 / 10, " and says: ", cudaGetErrorString(error));
-  }
-  MOXIE_CHECK(device.index < kMaxDevices, kUnsupported, op, " knows devices 0 to ", kMaxDevices - 1,
-              ", not ", device.index);
-  std::atomic<int>& sms = ready_sms[device.index];
-  device.num_sms = sms.load(std::memory_order_acquire);
-  if (device.num_sms == 0) {
-    device.num_sms = make_ready(op, device.index);
-    sms.store(device.num_sms, std::memory_order_release);
-  }
-  return device;
-}
-
-// Says where a pointer lies when that is not the current device; null is passed over.
-class Pointers {
- public:
-  Pointers(const char* op, const Device& device) : op_(op), device_(device.index) {}
-
-  const Pointers& check(const char* what, const void* pointer) const {
-    if (pointer == nullptr) return *this;
-    cudaPointerAttributes attributes{};
-    MOXIE_CUDA_CHECK(cudaPointerGetAttributes(&attributes, pointer));
-    MOXIE_CHECK(attributes.devicePointer == pointer, kInvalidArgument, what, " of ", op_,
-                " lies in the host's memory; it must lie on device ", device_);
-    MOXIE_CHECK(attributes.type != cudaMemoryTypeDevice || attributes.device == device_,
-                kInvalidArgument, what, " of ", op_, " lies on device ", attributes.device,
-                ", but the current device is ", device_);
-    return *this;
-  }
-
- private:
-  const char* op_;
-  int device_;
-};
 
 [[noreturn]] void not_yet(const char* op) {
   throw make_error(ErrorCode::kUnsupported, op,
@@ -120,12 +50,10 @@ void launch_stream(const Mxfp4LinearArgs& args, int64_t first_row, int64_t rows,
 
 }  // namespace
 
-int64_t launch_workspace_bytes(const MoeShape&) { not_yet("moe"); }
 int64_t launch_workspace_bytes(const GroupedGemmShape&) { not_yet("grouped_gemm"); }
 int64_t launch_workspace_bytes(const LinearShape&) { return 0; }
 int64_t launch_workspace_bytes(const RouteShape&) { not_yet("route"); }
 
-void launch(const MoeArgs&, const Workspace&, StreamHandle) { not_yet("moe"); }
 void launch(const ::moxie::GroupedGemmArgs&, const Workspace&, StreamHandle) {
   not_yet("grouped_gemm");
 }
