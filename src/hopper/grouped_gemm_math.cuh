@@ -1,0 +1,395 @@
+// The math warpgroups of grouped_gemm.cu: from codes and rows in shared memory to stored outputs.
+#pragma once
+
+#include <cuda_bf16.h>
+
+#include "hopper/device/decode.cuh"
+#include "hopper/device/wgmma.cuh"
+#include "hopper/grouped_gemm_shared.cuh"
+
+namespace moxie::hopper::grouped {
+
+// The word's values for any scale, in line: a call would keep wgmmas from overlapping. See
+// decode_word_any_scale.
+__device__ __forceinline__ void decode_any(uint32_t word, uint32_t scale, uint32_t (&pairs)[4]) {
+  spread_codes(word, pairs);
+  constexpr uint32_t kTwoTo126 = 0x7e807e80u, kLargest = 0x7f7f7f7fu, kSigns = 0x80008000u;
+  const uint32_t power = scale == 0 ? 0x0040u : scale << 7;  // 2^(scale - 127)
+  const uint32_t factor = scale == 255 ? 0x7fc07fc0u : power * 0x00010001u;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    pairs[i] = multiply_bf16x2(multiply_bf16x2(pairs[i], kTwoTo126), factor);
+    asm("min.NaN.bf16x2 %0, %0, %1;" : "+r"(pairs[i]) : "r"(kLargest));
+    asm("max.NaN.bf16x2 %0, %0, %1;" : "+r"(pairs[i]) : "r"(kLargest | kSigns));
+  }
+}
+
+// Two words, rows g and g + 8 of a block, into the operands A of two k16.
+__device__ __forceinline__ void interleave(const uint32_t (&low)[4], const uint32_t (&high)[4],
+                                           uint32_t* a) {
+  a[0] = low[0], a[1] = high[0], a[2] = low[1], a[3] = high[1];
+  a[4] = low[2], a[5] = high[2], a[6] = low[3], a[7] = high[3];
+}
+
+template <bool kAnyScale>
+__device__ __forceinline__ void decode_pair(const uint4& words, uint32_t scales,
+                                            uint32_t (&a)[16]) {
+  uint32_t low[4], high[4];
+  if constexpr (kAnyScale) {
+    decode_any(words.x, scales & 255u, low);
+    decode_any(words.y, scales >> 8 & 255u, high);
+    interleave(low, high, a);
+    decode_any(words.z, scales >> 16 & 255u, low);
+    decode_any(words.w, scales >> 24, high);
+    interleave(low, high, a + 8);
+  } else {
+    decode_word(words.x, small_factor<0>(scales), low);
+    decode_word(words.y, small_factor<1>(scales), high);
+    interleave(low, high, a);
+    decode_word(words.z, small_factor<2>(scales), low);
+    decode_word(words.w, small_factor<3>(scales), high);
+    interleave(low, high, a + 8);
+  }
+}
+
+// Where a math warp is in its rings.
+struct MathPlaces {
+  Place x, codes;
+  int scale_slot = 0;
+};
+
+__device__ __forceinline__ float swiglu(float gate, float linear, float alpha, float limit) {
+  const float g = fminf(gate, limit), u = fminf(fmaxf(linear, -limit), limit);
+  return g / (1.0f + __expf(-alpha * g)) * (u + 1.0f);
+}
+
+__device__ __forceinline__ uint32_t pack(float low, float high) {
+  const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&both);
+}
+
+template <class Shape, int N>
+class TileProduct {
+ public:
+  static constexpr int kM = Shape::kM;
+
+  __device__ __forceinline__ TileProduct(const Shared<Shape>& shared, const Tile& tile,
+                                         MathPlaces& places, int group, int warp, int lane)
+      : shared_(shared),
+        barriers_(shared.barriers()),
+        tile_(tile),
+        product_(shared.kernel.args.product[tile.product]),
+        places_(places),
+        group_(group),
+        warp_(warp),
+        lane_(lane) {}
+
+  __device__ __forceinline__ void run() {
+#pragma unroll
+    for (int m = 0; m < kM; ++m) {
+      first_feature_[m] = ((tile_.feature_tile * kM + m) * kMathGroups + group_) * mxfp4::kTileRows;
+      has_strip_[m] = first_feature_[m] + warp_ * mxfp4::kStripRows < product_.n;
+      all_strips_[m] = first_feature_[m] + mxfp4::kTileRows <= product_.n;
+#pragma unroll
+      for (int i = 0; i < N / 2; ++i) sums_[m][i] = 0;
+    }
+    const int all_blocks = product_.k / mxfp4::kBlock;
+    for (int first = 0; first < all_blocks; first += mxfp4::kPanelBlocks) {
+      const int panel_blocks = min(mxfp4::kPanelBlocks, all_blocks - first);
+      const Place x = places_.x;
+#pragma unroll
+      for (int m = 0; m < kM; ++m) {
+        places_.x = x;  // every m passes over the panel's rows; the last frees them
+        add_panel(m, panel_blocks);
+        if (++places_.scale_slot == Shape::kScaleSlots) places_.scale_slot = 0;
+      }
+    }
+#pragma unroll
+    for (int m = 0; m < kM; ++m) store(m);
+  }
+
+ private:
+  __device__ __forceinline__ void add_panel(int m, int panel_blocks) {
+    const int steps = (panel_blocks + 1) / 2;
+    const bool odd = panel_blocks % 2 != 0;
+    // A slot of whole panels holds its strips one after another, others at their full distance.
+    const int strip_bytes =
+        kWholePanels<Shape> ? panel_blocks * kBlockCodes : Shape::kSlotSteps * kPairCodes;
+    bool ordinary = false;
+    for (int step = 0; step < steps;) {
+      mbarrier_wait(&barriers_.codes_full[group_][places_.codes.slot], places_.codes.parity);
+      // The same in all warps of the group: they must execute the same wgmmas.
+      if (step == 0) ordinary = all_strips_[m] && !has_large_scales(panel_blocks);
+      const unsigned char* codes =
+          shared_.codes(group_, places_.codes.slot) + warp_ * strip_bytes + lane_ * 16;
+      const unsigned char* scales =
+          shared_.scales(group_, kWholePanels<Shape> ? places_.codes.slot : places_.scale_slot) +
+          warp_ * panel_blocks * kBlockScales + step * kPairScales + lane_ / 4 * 4;
+      const int slot_end = min(step + Shape::kSlotSteps, steps);
+      if (ordinary && slot_end - step == Shape::kSlotSteps && !(odd && slot_end == steps)) {
+        add_ordinary_slot(m, codes, scales);
+        step = slot_end;
+      } else {
+#pragma unroll 1
+        while (step < slot_end) {
+          const int count = min(Shape::kStageSteps, slot_end - step);
+          const bool last = step + count == slot_end;
+          add_stage(m, codes, scales, count, odd && step + count == steps, last);
+          codes += Shape::kStageSteps * kPairCodes;
+          scales += Shape::kStageSteps * kPairScales;
+          step += count;
+        }
+      }
+      places_.codes.advance(1, shared_.kernel.code_slots);
+    }
+  }
+
+  // Whether the panel that has just arrived has a scale that decode_word() cannot take, in any row
+  // of the tile. REQUIRES all strips.
+  __device__ __forceinline__ bool has_large_scales(int panel_blocks) const {
+    const uint4* scales = reinterpret_cast<const uint4*>(
+        shared_.scales(group_, kWholePanels<Shape> ? places_.codes.slot : places_.scale_slot));
+    uint32_t all = 0;
+#pragma unroll
+    for (int i = 0; i < kScaleBytes / 16; i += 32)
+      if (i + lane_ < panel_blocks * kTileStrips) {
+        const uint4 v = scales[i + lane_];
+        all |= v.x | v.y | v.z | v.w;
+      }
+    return __any_sync(0xffffffffu, has_large_scale(all));
+  }
+
+  // A slot of whole pairs without large scales: while the wgmmas of a step run, the next is
+  // decoded.
+  __device__ __forceinline__ void add_ordinary_slot(int m, const unsigned char* codes,
+                                                    const unsigned char* scale_bytes) {
+    constexpr int kSteps = Shape::kSlotSteps;
+    uint32_t a[2][16];
+#pragma unroll
+    for (int i = 0; i < kSteps; ++i) {
+      const uint4 words = *reinterpret_cast<const uint4*>(codes + i * kPairCodes);
+      const uint32_t scales = *reinterpret_cast<const uint32_t*>(scale_bytes + i * kPairScales);
+      decode_pair<false>(words, scales, a[i % 2]);
+      if (i == kSteps - 1) {
+        __syncwarp();  // all lanes have read the slot before a copy overwrites it
+        if (lane_ == 0) mbarrier_arrive(&barriers_.codes_empty[group_][places_.codes.slot]);
+      }
+      if (i > 0) {
+        wgmma_wait<0>();
+        if (i % Shape::kStageSteps == 0) end_stage(m);
+      }
+      if (i % Shape::kStageSteps == 0 && m == 0)
+        mbarrier_wait(&barriers_.x_full[places_.x.slot], places_.x.parity);
+      const uint64_t x =
+          swizzled_operand(shared_address(shared_.x(places_.x.slot, i % Shape::kStageSteps)));
+      wgmma_fence();
+#pragma unroll
+      for (int j = 0; j < 4; ++j) wgmma_m64k16<N>(sums_[m], a[i % 2] + 4 * j, x + 2 * j);
+      wgmma_commit();
+    }
+    wgmma_wait<0>();
+    end_stage(m);
+  }
+
+  // Frees the stage after the last pass over it.
+  __device__ __forceinline__ void end_stage(int m) {
+    if (m == kM - 1 && lane_ == 0) mbarrier_arrive(&barriers_.x_empty[places_.x.slot]);
+    places_.x.advance(1, shared_.kernel.x_stages);
+  }
+
+  // One stage of rows: `count` steps of weights, zeros after; `half`: the last is a block without
+  // partner; `last` of the slot.
+  __device__ __forceinline__ void add_stage(int m, const unsigned char* codes,
+                                            const unsigned char* scale_bytes, int count, bool half,
+                                            bool last) {
+    constexpr int kSteps = Shape::kStageSteps;
+    uint4 words[kSteps];
+    uint32_t scales[kSteps];
+    uint32_t all_scales = 0;
+    // Bits of steps: those with two blocks, the one with one.
+    const uint32_t present = has_strip_[m] ? (1u << count) - 1 : 0;
+    const uint32_t half_step = half ? present & (1u << (count - 1)) : 0,
+                   whole = present & ~half_step;
+#pragma unroll
+    for (int i = 0; i < kSteps; ++i) {
+      words[i] = make_uint4(0, 0, 0, 0);
+      scales[i] = 0;
+      if ((whole >> i & 1) != 0) {
+        words[i] = *reinterpret_cast<const uint4*>(codes + i * kPairCodes);
+        scales[i] = *reinterpret_cast<const uint32_t*>(scale_bytes + i * kPairScales);
+      } else if ((half_step >> i & 1) != 0) {
+        const uint2 low = *reinterpret_cast<const uint2*>(codes + i * kPairCodes - lane_ * 8);
+        words[i] = make_uint4(low.x, low.y, 0, 0);
+        scales[i] =
+            *reinterpret_cast<const uint16_t*>(scale_bytes + i * kPairScales - lane_ / 4 * 2);
+      }
+      all_scales |= scales[i];
+    }
+    uint32_t a[kSteps][16];
+    if (!__any_sync(0xffffffffu, has_large_scale(all_scales))) {
+#pragma unroll
+      for (int i = 0; i < kSteps; ++i) decode_pair<false>(words[i], scales[i], a[i]);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kSteps; ++i) decode_pair<true>(words[i], scales[i], a[i]);
+    }
+    // The vote above came after all lanes had read: a copy may overwrite the slot.
+    if (last && lane_ == 0) mbarrier_arrive(&barriers_.codes_empty[group_][places_.codes.slot]);
+    if (m == 0) mbarrier_wait(&barriers_.x_full[places_.x.slot], places_.x.parity);
+    wgmma_fence();
+#pragma unroll
+    for (int i = 0; i < kSteps; ++i) {
+      const uint64_t x = swizzled_operand(shared_address(shared_.x(places_.x.slot, i)));
+#pragma unroll
+      for (int j = 0; j < 4; ++j) wgmma_m64k16<N>(sums_[m], a[i] + 4 * j, x + 2 * j);
+    }
+    wgmma_commit();
+    wgmma_wait<0>();
+    end_stage(m);
+  }
+
+  // Rounds and stores the 64 features `m`: 32 rows at a time through shared memory, so that whole
+  // rows of 128 bytes (swiglu: 64) go out.
+  __device__ __forceinline__ void store(int m) {
+    const int first_feature = first_feature_[m];
+    if (first_feature >= product_.n) return;
+    const GroupedGemmArgs& args = shared_.kernel.args;
+    const int g = lane_ / 4, t = lane_ % 4;
+    const int feature = first_feature + warp_ * mxfp4::kStripRows + g;
+    float bias_low = 0, bias_high = 0;
+    if (product_.bias != nullptr && has_strip_[m]) {
+      const float* bias = product_.bias + static_cast<int64_t>(tile_.expert) * product_.n + feature;
+      bias_low = __ldg(bias), bias_high = __ldg(bias + 8);
+    }
+    const bool swiglu_pairs = product_.swiglu;
+    const uint32_t staged = shared_address(shared_.staged(group_));
+#pragma unroll
+    for (int first_row = 0; first_row < N; first_row += kStagedRows) {
+      uint32_t low[4], high[4];  // of 8 rows each
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        constexpr int kLast = N / 8 - 1;
+        const int eight = first_row / 8 + i < kLast ? first_row / 8 + i : kLast;
+        float v[4];
+#pragma unroll
+        for (int j = 0; j < 4; ++j) v[j] = sums_[m][4 * eight + j] + (j < 2 ? bias_low : bias_high);
+        if (swiglu_pairs) {
+          // Gate and linear part are 4 lanes apart: even g takes the pair of rows below 8, odd g
+          // that of rows from 8 on.
+          const bool even = g % 2 == 0;
+          float y[2];
+#pragma unroll
+          for (int j = 0; j < 2; ++j) {
+            const float other = __shfl_xor_sync(0xffffffffu, even ? v[2 + j] : v[j], 4);
+            y[j] = swiglu(even ? v[j] : other, even ? other : v[2 + j], args.alpha, args.limit);
+          }
+          low[i] = pack(y[0], y[1]);
+          high[i] = 0;
+        } else {
+          const float* weight = tile_.weight + 8 * eight + 2 * t;
+          low[i] = pack(v[0] * weight[0], v[1] * weight[1]);
+          high[i] = pack(v[2] * weight[0], v[3] * weight[1]);
+        }
+      }
+      const int piece = lane_ / 8, row = lane_ % 8;
+      if (swiglu_pairs) {
+        store_transposed(
+            staged + static_cast<uint32_t>((8 * piece + row) * kStagedPitch + warp_ * 16), low[0],
+            low[1], low[2], low[3]);
+      } else {
+#pragma unroll
+        for (int half = 0; half < 2; ++half)
+          store_transposed(
+              staged + static_cast<uint32_t>((16 * half + piece / 2 * 8 + row) * kStagedPitch +
+                                             warp_ * 32 + piece % 2 * 16),
+              low[2 * half], high[2 * half], low[2 * half + 1], high[2 * half + 1]);
+      }
+      named_barrier(1 + group_, kGroupThreads);  // the group's rows are staged
+      copy_out(m, first_row, swiglu_pairs);
+      named_barrier(1 + group_, kGroupThreads);  // and copied before others are staged
+    }
+  }
+
+  __device__ __forceinline__ void copy_out(int m, int first_row, bool swiglu_pairs) {
+    const int thread = warp_ * 32 + lane_, pieces = swiglu_pairs ? 4 : 8;  // of 16 bytes
+    const int features = swiglu_pairs ? product_.n / 2 : product_.n;
+    const int first = swiglu_pairs ? first_feature_[m] / 2 : first_feature_[m];
+    const unsigned char* staged = shared_.staged(group_);
+    for (int i = thread; i < kStagedRows * pieces; i += kGroupThreads) {
+      const int row = i / pieces, piece = i % pieces, feature = first + piece * 8;
+      if (first_row + row >= tile_.rows || feature >= features) continue;
+      uint4 v = *reinterpret_cast<const uint4*>(staged + row * kStagedPitch + piece * 16);
+      const int64_t out_row = tile_.out_row[first_row + row];
+      if (swiglu_pairs) {
+        // Written in the order 0 4 1 5 2 6 3 7.
+        v = make_uint4(__byte_perm(v.x, v.y, 0x5410), __byte_perm(v.z, v.w, 0x5410),
+                       __byte_perm(v.x, v.y, 0x7632), __byte_perm(v.z, v.w, 0x7632));
+      } else if (product_.residual != nullptr) {
+        const uint4 r = *reinterpret_cast<const uint4*>(
+            product_.residual + out_row * product_.residual_stride + feature);
+        v.x = add(v.x, r.x), v.y = add(v.y, r.y), v.z = add(v.z, r.z), v.w = add(v.w, r.w);
+      }
+      *reinterpret_cast<uint4*>(product_.out + out_row * product_.out_stride + feature) = v;
+    }
+  }
+  __device__ __forceinline__ static uint32_t add(uint32_t a, uint32_t b) {
+    const float2 x = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&a));
+    const float2 y = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&b));
+    return pack(x.x + y.x, x.y + y.y);
+  }
+
+  const Shared<Shape>& shared_;
+  Barriers& barriers_;
+  const Tile& tile_;
+  const GroupedProduct& product_;
+  MathPlaces& places_;
+  int group_, warp_, lane_;
+  int first_feature_[kM];
+  bool has_strip_[kM], all_strips_[kM];
+  float sums_[kM][N / 2];
+};
+
+template <class Shape>
+__device__ __forceinline__ void run_math(const Shared<Shape>& shared, int group, int warp,
+                                         int lane) {
+  Barriers& barriers = shared.barriers();
+  Place tile_at;
+  MathPlaces places;
+  for (;;) {
+    mbarrier_wait(&barriers.tile_full[tile_at.slot], tile_at.parity);
+    const Tile& tile = shared.tile(tile_at.slot);
+    if (tile.product < 0) return;
+#define MOXIE_ROWS(N)                                                     \
+  case N:                                                                 \
+    TileProduct<Shape, N>(shared, tile, places, group, warp, lane).run(); \
+    break;
+    if constexpr (Shape::kRows > 64) {
+      switch (padded_rows<Shape>(tile.rows)) {
+        MOXIE_ROWS(16)
+        MOXIE_ROWS(32)
+        MOXIE_ROWS(64)
+        MOXIE_ROWS(96)
+        MOXIE_ROWS(128)
+        MOXIE_ROWS(160)
+        MOXIE_ROWS(192)
+      }
+    } else {
+      switch (padded_rows<Shape>(tile.rows)) {
+        MOXIE_ROWS(8)
+        MOXIE_ROWS(16)
+        MOXIE_ROWS(24)
+        MOXIE_ROWS(32)
+        MOXIE_ROWS(48)
+        MOXIE_ROWS(64)
+      }
+    }
+#undef MOXIE_ROWS
+    if (shared.kernel.args.products == 2 && tile.product == 0 && warp == 0 && lane == 0)
+      add_release(shared.kernel.args.finished + tile.row_tile, 1);  // store() ended with a barrier
+    __syncwarp();
+    if (lane == 0) mbarrier_arrive(&barriers.tile_empty[tile_at.slot]);
+    tile_at.advance(1, kTileSlots);
+  }
+}
+
+}  // namespace moxie::hopper::grouped
