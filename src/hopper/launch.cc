@@ -14,7 +14,16 @@
 namespace moxie::hopper {
 namespace {
 
-constexpr int64_t kStreamRows = 16;  // of one launch of linear_stream
+// Rows of one launch of linear_stream: its shared memory holds 16 rows of up to 4288 columns, or 8
+// of up to 9088.
+int64_t stream_rows(const Mxfp4LinearArgs& args) {
+  const int n = static_cast<int>(args.weight.n), k = static_cast<int>(args.weight.k);
+  for (const int rows : {16, 8})
+    if (supports_linear_stream(rows, n, k)) return rows;
+  throw make_error(ErrorCode::kUnsupported,
+                   "mxfp4_linear on the GPU has no kernel for a weight of ", n, " x ", k,
+                   "; it takes up to 9088 columns");
+}
 
 [[noreturn]] void not_yet(const char* op) {
   throw make_error(ErrorCode::kUnsupported, op,
@@ -63,11 +72,8 @@ void launch(const RowListsArgs&, const Workspace&, StreamHandle) { not_yet("rout
 void launch(const Mxfp4LinearArgs& args, const Workspace&, StreamHandle stream) {
   const char* op = "mxfp4_linear";
   const Device device = require_device(op);
-  const int64_t n = args.weight.n, k = args.weight.k;
-  if (args.x.rows == 0 || n == 0) return;
-  MOXIE_CHECK(supports_linear_stream(static_cast<int>(std::min(args.x.rows, kStreamRows)),
-                                     static_cast<int>(n), static_cast<int>(k)),
-              kUnsupported, op, " on the GPU has no kernel for a weight of ", n, " x ", k);
+  if (args.x.rows == 0 || args.weight.n == 0) return;
+  const int64_t at_once = stream_rows(args);
   Pointers(op, device)
       .check("x", args.x.data)
       .check("codes", args.weight.codes)
@@ -75,8 +81,8 @@ void launch(const Mxfp4LinearArgs& args, const Workspace&, StreamHandle stream) 
       .check("bias", args.bias)
       .check("residual", args.residual.data)
       .check("out", args.out.data);
-  for (int64_t row = 0; row < args.x.rows; row += kStreamRows)
-    launch_stream(args, row, std::min(kStreamRows, args.x.rows - row), device, stream);
+  for (int64_t row = 0; row < args.x.rows; row += at_once)
+    launch_stream(args, row, std::min(at_once, args.x.rows - row), device, stream);
 }
 
 void launch(const ::moxie::PrepackArgs& args, StreamHandle stream) {
