@@ -196,6 +196,9 @@ TEST(LinearStreamConfig, SplitsDependOnTheWeightAlone) {
       EXPECT_LE(config.shared_bytes, 227 * 1024) << to_string(config);
       EXPECT_LE(config.depth_splits, (k + 575) / 576) << to_string(config);
     }
+  // What launch.cc says in words.
+  EXPECT_TRUE(supports_linear_stream(16, 64, 4288) && !supports_linear_stream(9, 64, 4320));
+  EXPECT_TRUE(supports_linear_stream(8, 64, 9088) && !supports_linear_stream(1, 64, 9120));
   EXPECT_FALSE(supports_linear_stream(0, 64, 64));
   EXPECT_FALSE(supports_linear_stream(17, 64, 64));
   EXPECT_FALSE(supports_linear_stream(1, 24, 64));
