@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (threadIdx.x == 0) {
     Barriers& barriers = shared.barriers();
     for (int i = 0; i < kernel.x_stages; ++i) {
-      mbarrier_init(&barriers.x_full[i], kLoaders);
+      mbarrier_init(&barriers.x_full[i], kLoaders * 32);
       mbarrier_init(&barriers.x_empty[i], kMathWarps);
     }
     for (int group = 0; group < kMathGroups; ++group)

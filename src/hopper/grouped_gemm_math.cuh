@@ -165,12 +165,15 @@ class TileProduct {
                                                     const unsigned char* scale_bytes) {
     constexpr int kSteps = Shape::kSlotSteps;
     uint32_t a[2][16];
+    uint4 words = *reinterpret_cast<const uint4*>(codes);
+    uint32_t scales = *reinterpret_cast<const uint32_t*>(scale_bytes);
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
-      const uint4 words = *reinterpret_cast<const uint4*>(codes + i * kPairCodes);
-      const uint32_t scales = *reinterpret_cast<const uint32_t*>(scale_bytes + i * kPairScales);
       decode_pair<false>(words, scales, a[i % 2]);
-      if (i == kSteps - 1) {
+      if (i < kSteps - 1) {  // asked for now, needed after the products
+        words = *reinterpret_cast<const uint4*>(codes + (i + 1) * kPairCodes);
+        scales = *reinterpret_cast<const uint32_t*>(scale_bytes + (i + 1) * kPairScales);
+      } else {
         __syncwarp();  // all lanes have read the slot before a copy overwrites it
         if (lane_ == 0) mbarrier_arrive(&barriers_.codes_empty[group_][places_.codes.slot]);
       }
@@ -178,8 +181,7 @@ class TileProduct {
         wgmma_wait<0>();
         if (i % Shape::kStageSteps == 0) end_stage(m);
       }
-      if (i % Shape::kStageSteps == 0 && m == 0)
-        mbarrier_wait(&barriers_.x_full[places_.x.slot], places_.x.parity);
+      if (i % Shape::kStageSteps == 0 && m == 0) wait_for_stage();
       const uint64_t x =
           swizzled_operand(shared_address(shared_.x(places_.x.slot, i % Shape::kStageSteps)));
       wgmma_fence();
@@ -189,6 +191,11 @@ class TileProduct {
     }
     wgmma_wait<0>();
     end_stage(m);
+  }
+
+  __device__ __forceinline__ void wait_for_stage() const {
+    mbarrier_wait(&barriers_.x_full[places_.x.slot], places_.x.parity);
+    fence_shared_for_wgmma();
   }
 
   // Frees the stage after the last pass over it.
@@ -235,7 +242,7 @@ class TileProduct {
     }
     // The vote above came after all lanes had read: a copy may overwrite the slot.
     if (last && lane_ == 0) mbarrier_arrive(&barriers_.codes_empty[group_][places_.codes.slot]);
-    if (m == 0) mbarrier_wait(&barriers_.x_full[places_.x.slot], places_.x.parity);
+    if (m == 0) wait_for_stage();
     wgmma_fence();
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {

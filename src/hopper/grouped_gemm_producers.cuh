@@ -125,7 +125,8 @@ __device__ __forceinline__ void run_weights(const Shared<Shape>& shared, int lan
   }
 }
 
-// Gathers every other four rows of all stages. One warp of two.
+// Gathers every other four rows of all stages. One warp of two. A stage announces itself when its
+// copies have arrived, so as many are under way as there is room for.
 template <class Shape>
 class Loader {
  public:
@@ -147,49 +148,31 @@ class Loader {
       for (int i = 0; i < kCopies; ++i)
         if (i < count)
           offsets[i] = static_cast<uint32_t>(tile.x_row[row_of(i)] * (product.x_stride / 8));
-      if (tile.product == 1 && !first_product_ended(tile.row_tile)) {
-        signal_all();  // which may be what it waits for
-        while (!first_product_ended(tile.row_tile)) {
-        }
-      }
+      if (tile.product == 1) wait_for_first_product(tile.row_tile);
       __syncwarp();
       if (lane_ == 0) mbarrier_arrive(&barriers_.tile_empty[tile_at.slot]);
       tile_at.advance(1, kTileSlots);
       for (int stage = 0; stage < stages_of<Shape>(k); ++stage)
         load(x, k, stage * Shape::kStageSteps, offsets, count);
-      // The next tile may come only after this one.
-      if (!__all_sync(0xffffffffu,
-                      mbarrier_test(&barriers_.tile_full[tile_at.slot], tile_at.parity)))
-        signal_all();
     }
-    signal_all();
+    async_copy_wait_all();  // no thread ends with copies under way
   }
 
  private:
-  static constexpr int kMaxPending = 3, kCopies = Shape::kRows / 8;
+  static constexpr int kCopies = Shape::kRows / 8;
 
   __device__ int row_of(int i) const { return lane_ / 8 + 4 * loader_ + 8 * i; }
 
-  // The same answer in all lanes.
-  __device__ __forceinline__ bool first_product_ended(int row_tile) const {
+  __device__ __forceinline__ void wait_for_first_product(int row_tile) const {
     const uint32_t all = static_cast<uint32_t>(
         kMathGroups * feature_tiles_of<Shape>(shared_.kernel.args.product[0].n));
-    uint32_t count = 0;
-    if (lane_ == 0) count = load_acquire(shared_.kernel.args.finished + row_tile);
-    return __shfl_sync(0xffffffffu, count, 0) >= all;
+    while (load_acquire(shared_.kernel.args.finished + row_tile) < all) {
+    }
   }
 
   // One stage from step `first` on; `x` and `offsets` are this lane's.
   __device__ __forceinline__ void load(const bf16* x, int k, int first,
                                        const uint32_t (&offsets)[kCopies], int count) {
-    if (pending_ == kMaxPending) {
-      async_copy_wait<kMaxPending - 1>();
-      signal_one();
-    }
-    // Nothing that has arrived may wait for room. Lanes can see different answers.
-    if (pending_ > 0 &&
-        !__all_sync(0xffffffffu, mbarrier_test(&barriers_.x_empty[at_.slot], at_.parity)))
-      signal_all();
     mbarrier_wait(&barriers_.x_empty[at_.slot], at_.parity);
     const int piece = lane_ % 8, row = row_of(0);
 #pragma unroll
@@ -204,27 +187,14 @@ class Loader {
       for (int j = 0; j < kCopies; ++j)
         if (j < count) async_copy_16(to + j * 8 * kRowBytes, from + offsets[j], valid);
     }
-    async_copy_commit();
-    ++pending_;
+    async_copy_arrive(&barriers_.x_full[at_.slot]);
     at_.advance(1, shared_.kernel.x_stages);
-  }
-  // REQUIRES the oldest stage that is pending has arrived in all lanes.
-  __device__ __forceinline__ void signal_one() {
-    fence_shared_for_wgmma();
-    __syncwarp();
-    if (lane_ == 0) mbarrier_arrive(&barriers_.x_full[signal_.slot]);
-    signal_.advance(1, shared_.kernel.x_stages);
-    --pending_;
-  }
-  __device__ __forceinline__ void signal_all() {
-    async_copy_wait<0>();
-    while (pending_ > 0) signal_one();
   }
 
   const Shared<Shape>& shared_;
   Barriers& barriers_;
-  int loader_, lane_, pending_ = 0;
-  Place at_, signal_;
+  int loader_, lane_;
+  Place at_;
 };
 
 }  // namespace moxie::hopper::grouped

@@ -32,7 +32,7 @@ __device__ __forceinline__ uint64_t swizzled_operand(uint32_t shared) {
   return ((shared & 0x3ffffu) >> 4) | uint64_t{1} << 16 | kEightRows | kSwizzle128;
 }
 
-// Generic writes of shared memory by this thread before reads by wgmma.
+// Writes of shared memory that this thread made, or has seen a barrier for, before reads by wgmma.
 __device__ __forceinline__ void fence_shared_for_wgmma() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
@@ -41,32 +41,20 @@ __device__ __forceinline__ void mbarrier_arrive(uint64_t* barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
                : "memory");
 }
-__device__ __forceinline__ bool mbarrier_test(uint64_t* barrier, uint32_t parity) {
-  uint32_t done;
-  asm volatile(
-      "{\n"
-      ".reg .pred p;\n"
-      "mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\n"
-      "selp.u32 %0, 1, 0, p;\n"
-      "}\n"
-      : "=r"(done)
-      : "r"(shared_address(barrier)), "r"(parity)
-      : "memory");
-  return done != 0;
-}
-
 // 16 bytes, not through L1; zeros unless `valid`.
 __device__ __forceinline__ void async_copy_16(uint32_t to, const void* from, bool valid) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
                "r"(valid ? 16 : 0)
                : "memory");
 }
-__device__ __forceinline__ void async_copy_commit() {
-  asm volatile("cp.async.commit_group;" ::: "memory");
+// This thread arrives at the barrier when all of its async copies so far have. The barrier counts it
+// among those it was initialised for.
+__device__ __forceinline__ void async_copy_arrive(uint64_t* barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(barrier))
+               : "memory");
 }
-template <int kPending>
-__device__ __forceinline__ void async_copy_wait() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+__device__ __forceinline__ void async_copy_wait_all() {
+  asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
 // A barrier among `threads` threads; 0 is __syncthreads()'s.
