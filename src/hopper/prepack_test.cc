@@ -21,7 +21,12 @@ TEST(Prepack, DoesWhatTheHostDoesAndUnpackUndoesIt) {
                                        {1, 208, 96},
                                        {3, 2880, 2880},
                                        {2, 5760, 2880},
-                                       {1, 64, 8192}}) {
+                                       {1, 64, 8192},
+                                       {1, 32, 64},
+                                       {1, 48, 24544},
+                                       {5, 16, 576},
+                                       {2, 1040, 5760},
+                                       {1, 8192, 2880}}) {
     const std::vector<uint8_t> codes =
         random_bytes(static_cast<size_t>(matrices * n * k / 2), 1, 0, 255);
     const std::vector<uint8_t> scales =

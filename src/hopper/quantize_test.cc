@@ -33,6 +33,37 @@ TEST(Quantize, EveryBf16InBlocksOfEveryKindGivesTheHostsBytes) {
   }
 }
 
+// Numbers of blocks that fill no CTA, no warp, or several CTAs and a rest; what lies behind stays.
+TEST(Quantize, AnyNumberOfBlocksThereAndBack) {
+  if (const std::string why = why_no_hopper(); !why.empty()) GTEST_SKIP() << why;
+  const cuda::Stream stream;
+  for (const size_t blocks : {1, 3, 7, 8, 255, 256, 257, 4099}) {
+    const std::vector<bf16> values = random_bf16(blocks * 32, 9);
+    std::vector<uint8_t> codes(blocks * 16), scales(blocks);
+    std::vector<bf16> back(blocks * 32);
+    const auto elements = static_cast<int64_t>(blocks * 32);
+    mxfp4::encode_row(values.data(), elements, mxfp4::ScaleRule::kRoundUp, codes.data(),
+                      scales.data());
+    mxfp4::decode_row(codes.data(), scales.data(), elements, back.data());
+    codes.resize((blocks + 4) * 16, 0xa5), scales.resize(blocks + 4, 0xa5);
+    back.resize((blocks + 4) * 32, bf16{0x7fff});
+    const cuda::DeviceBuffer<bf16> d_values(values);
+    const cuda::DeviceBuffer<uint8_t> d_codes(std::vector<uint8_t>(codes.size(), 0xa5));
+    const cuda::DeviceBuffer<uint8_t> d_scales(std::vector<uint8_t>(scales.size(), 0xa5));
+    const cuda::DeviceBuffer<bf16> d_back(std::vector<bf16>(back.size(), bf16{0x7fff}));
+    const auto count = static_cast<int64_t>(blocks);
+    MOXIE_CUDA_CHECK(launch_quantize(
+        {d_values.data(), d_codes.data(), d_scales.data(), count, mxfp4::ScaleRule::kRoundUp},
+        stream.get()));
+    MOXIE_CUDA_CHECK(
+        launch_dequantize({d_codes.data(), d_scales.data(), d_back.data(), count}, stream.get()));
+    stream.synchronize();
+    EXPECT_TRUE(d_codes.to_host() == codes) << blocks;
+    EXPECT_TRUE(d_scales.to_host() == scales) << blocks;
+    EXPECT_TRUE(d_back.to_host() == back) << blocks;
+  }
+}
+
 TEST(Dequantize, EveryCodeTimesEveryScaleGivesTheHostsBits) {
   if (const std::string why = why_no_hopper(); !why.empty()) GTEST_SKIP() << why;
   std::vector<uint8_t> codes, scales;
