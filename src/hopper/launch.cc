@@ -2,78 +2,39 @@
 
 #include <cuda_runtime_api.h>
 
-#include <algorithm>
-
 #include "base/check.h"
 #include "cuda/device.h"
-#include "hopper/linear_stream.h"
+#include "hopper/mxfp4_linear.h"
 #include "hopper/on_device.h"
 #include "hopper/prepack.h"
 #include "hopper/quantize.h"
 
 namespace moxie::hopper {
-namespace {
 
-// Rows of one launch of linear_stream: its shared memory holds 16 rows of up to 4288 columns, or 8
-// of up to 9088.
-int64_t stream_rows(const Mxfp4LinearArgs& args) {
-  const int n = static_cast<int>(args.weight.n), k = static_cast<int>(args.weight.k);
-  for (const int rows : {16, 8})
-    if (supports_linear_stream(rows, n, k)) return rows;
-  throw make_error(ErrorCode::kUnsupported,
-                   "mxfp4_linear on the GPU has no kernel for a weight of ", n, " x ", k,
-                   "; it takes up to 9088 columns");
-}
-
-[[noreturn]] void not_yet(const char* op) {
-  throw make_error(ErrorCode::kUnsupported, op,
-                   " is not among the GPU kernels of this version of moxie");
-}
-
-void launch_stream(const Mxfp4LinearArgs& args, int64_t first_row, int64_t rows,
-                   const Device& device, StreamHandle stream) {
-  const auto first = [&](const ConstRows& view) {
-    const auto* data = static_cast<const bf16*>(view.data);
-    return data == nullptr ? nullptr : data + first_row * view.stride;
-  };
-  LinearStreamArgs of_rows;
-  of_rows.x = first(args.x);
-  of_rows.codes = args.weight.codes;
-  of_rows.scales = args.weight.scales;
-  of_rows.bias = args.bias;
-  of_rows.residual = first(args.residual);
-  of_rows.out = static_cast<bf16*>(args.out.data) + first_row * args.out.stride;
-  of_rows.rows = static_cast<int>(rows);
-  of_rows.n = static_cast<int>(args.weight.n);
-  of_rows.k = static_cast<int>(args.weight.k);
-  of_rows.x_stride = args.x.stride;
-  of_rows.residual_stride = args.residual.stride;
-  of_rows.out_stride = args.out.stride;
-  of_rows.swiglu = args.activation == Mxfp4LinearArgs::Activation::kSwiglu;
-  of_rows.alpha = args.alpha;
-  of_rows.limit = args.limit;
-  const LinearStreamConfig config =
-      select_linear_stream_config(of_rows.rows, of_rows.n, of_rows.k, device.num_sms);
-  MOXIE_CUDA_CHECK(launch_linear_stream(of_rows, config, false, stream));
-}
-
-}  // namespace
-
-int64_t launch_workspace_bytes(const GroupedGemmShape&) { not_yet("grouped_gemm"); }
 int64_t launch_workspace_bytes(const LinearShape&) { return 0; }
-int64_t launch_workspace_bytes(const RouteShape&) { not_yet("route"); }
-
-void launch(const ::moxie::GroupedGemmArgs&, const Workspace&, StreamHandle) {
-  not_yet("grouped_gemm");
-}
-void launch(const RouteArgs&, const Workspace&, StreamHandle) { not_yet("route"); }
-void launch(const RowListsArgs&, const Workspace&, StreamHandle) { not_yet("route"); }
 
 void launch(const Mxfp4LinearArgs& args, const Workspace&, StreamHandle stream) {
   const char* op = "mxfp4_linear";
   const Device device = require_device(op);
   if (args.x.rows == 0 || args.weight.n == 0) return;
-  const int64_t at_once = stream_rows(args);
+  LinearStreamArgs linear;
+  linear.x = static_cast<const bf16*>(args.x.data);
+  linear.codes = args.weight.codes;
+  linear.scales = args.weight.scales;
+  linear.bias = args.bias;
+  linear.residual = static_cast<const bf16*>(args.residual.data);
+  linear.out = static_cast<bf16*>(args.out.data);
+  linear.rows = static_cast<int>(args.x.rows);
+  linear.n = static_cast<int>(args.weight.n);
+  linear.k = static_cast<int>(args.weight.k);
+  linear.x_stride = args.x.stride;
+  linear.residual_stride = args.residual.stride;
+  linear.out_stride = args.out.stride;
+  linear.swiglu = args.activation == Mxfp4LinearArgs::Activation::kSwiglu;
+  linear.alpha = args.alpha;
+  linear.limit = args.limit;
+  MOXIE_CHECK(supports_mxfp4_linear(linear.rows, linear.n, linear.k), kUnsupported, op,
+              " on the GPU has no kernel for a weight of ", linear.n, " x ", linear.k);
   Pointers(op, device)
       .check("x", args.x.data)
       .check("codes", args.weight.codes)
@@ -81,8 +42,11 @@ void launch(const Mxfp4LinearArgs& args, const Workspace&, StreamHandle stream) 
       .check("bias", args.bias)
       .check("residual", args.residual.data)
       .check("out", args.out.data);
-  for (int64_t row = 0; row < args.x.rows; row += at_once)
-    launch_stream(args, row, std::min(at_once, args.x.rows - row), device, stream);
+  // The kernel before this one may be what writes the weights.
+  const bool overlap_previous = false;
+  MOXIE_CUDA_CHECK(launch_mxfp4_linear(
+      linear, select_mxfp4_linear_config(linear.rows, linear.n, linear.k, device.num_sms),
+      overlap_previous, stream));
 }
 
 void launch(const ::moxie::PrepackArgs& args, StreamHandle stream) {

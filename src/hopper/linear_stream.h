@@ -22,7 +22,7 @@ namespace moxie::hopper {
 //   residual  [rows, n]           bf16, or null; may be out; not with swiglu
 //   out       [rows, n or n / 2]  bf16
 //
-// Error  |out - exact| <= half an ulp (one more with a residual) + (k + splits) * 2^-23 *
+// Error  |out - exact| <= half an ulp (one more with a residual) + (k + parts) * 2^-23 *
 //        sum|x||w|; the sum's order depends on n and k only
 struct LinearStreamArgs {
   const bf16* x = nullptr;
@@ -37,9 +37,12 @@ struct LinearStreamArgs {
 };
 
 struct LinearStreamConfig {
-  int row_tiles = 1;     // of 8 rows: 1 or 2
-  int depth_splits = 1;  // warps that share the k of a strip
-  int slots = 2;         // panels in flight per warp: 1 or 2
+  int row_tiles = 1;        // of 8 rows: 1 or 2
+  int strips_per_warp = 1;  // of 16 features: 1 or 2
+  int parts = 1;            // of k, each the sum of one warp; what the result's bits depend on
+  int cluster = 1;          // CTAs that divide the parts of their features: 1, 2 or 4
+  int slot_steps = 1;       // of 64 of k in a copy, 1 .. 9
+  int slots = 2;            // copies under way per warp
   int ctas = 1;
   int shared_bytes = 0;
 };
@@ -49,6 +52,10 @@ struct LinearStreamConfig {
 bool supports_linear_stream(int rows, int n, int k);
 // REQUIRES supports_linear_stream.
 LinearStreamConfig select_linear_stream_config(int rows, int n, int k, int num_sms);
+// With slots, CTAs and shared memory filled in for the rest, at most `shared_limit` bytes; 0 slots
+// if not one fits. REQUIRES parts % cluster == 0, parts <= steps of 64 in k and <= 16 * cluster.
+LinearStreamConfig linear_stream_config(LinearStreamConfig config, int rows, int n, int k,
+                                        int num_sms, int shared_limit);
 std::string to_string(const LinearStreamConfig& config);
 
 // Asks the driver once per process and device for the shared memory that the kernels use.

@@ -31,10 +31,10 @@ Problem random_problem(int rows, int n, int k, int low_scale = 118, int high_sca
 }
 
 struct Options {
-  bool with_bias = true, with_residual = false, swiglu = false;
+  bool with_bias = true, with_residual = false, swiglu = false, overlap = false;
 };
 
-std::vector<bf16> run(const Problem& p, const Options& options) {
+std::vector<bf16> run(const Problem& p, const Options& options, const LinearStreamConfig& config) {
   std::vector<uint8_t> codes = p.codes, scales = p.scales;
   mxfp4::prepack(p.n, p.k, codes.data(), scales.data());
   const cuda::DeviceBuffer<uint8_t> d_codes(codes), d_scales(scales);
@@ -56,10 +56,13 @@ std::vector<bf16> run(const Problem& p, const Options& options) {
   args.swiglu = options.swiglu;
   const cuda::Stream stream;
   MOXIE_CUDA_CHECK(prepare_linear_stream());
-  MOXIE_CUDA_CHECK(launch_linear_stream(args, select_linear_stream_config(p.rows, p.n, p.k, 132),
-                                        false, stream.get()));
+  MOXIE_CUDA_CHECK(launch_linear_stream(args, config, options.overlap, stream.get()));
   stream.synchronize();
   return out.to_host();
+}
+
+std::vector<bf16> run(const Problem& p, const Options& options) {
+  return run(p, options, select_linear_stream_config(p.rows, p.n, p.k, 132));
 }
 
 struct Exact {
@@ -90,7 +93,9 @@ class LinearStream : public testing::Test {
     if (const std::string why = why_no_hopper(); !why.empty()) GTEST_SKIP() << why;
   }
   void expect_within_bound(const Problem& p, const Options& options) {
-    const std::vector<bf16> got = run(p, options);
+    expect_within_bound(p, options, run(p, options));
+  }
+  void expect_within_bound(const Problem& p, const Options& options, const std::vector<bf16>& got) {
     for (int row = 0; row < p.rows; ++row)
       for (int f = 0; f < p.n; ++f) {
         const Exact want = exact(p, row, f, options.with_bias);
@@ -187,18 +192,59 @@ TEST_F(LinearStream, ARowsBitsDoNotDependOnItsBatchNorOnTheRun) {
   }
 }
 
-TEST(LinearStreamConfig, SplitsDependOnTheWeightAlone) {
-  for (const auto& [n, k] : {std::pair{2880, 2880}, {5760, 2880}, {8192, 8192}, {16, 32}})
+// Every way to divide the work: clusters, parts, strips a warp, slots smaller than panels and parts
+// that begin inside them, one round and several. Those with the same parts give the same bits.
+TEST_F(LinearStream, EveryConfigStaysWithinTheBoundAndOnlyThePartsChangeBits) {
+  for (const auto& [rows, n, k] : {std::tuple{1, 208, 1120}, {7, 1040, 1696}, {16, 2096, 1344}}) {
+    const Problem p = random_problem(rows, n, k);
+    for (const int parts : {1, 2, 4, 6, 12, 16}) {
+      std::vector<bf16> first;
+      for (const int cluster : {1, 2, 4})
+        for (const int strips : {1, 2})
+          for (const int slot_steps : {1, 2, 3, 5, 9})
+            // Few SMs, so that there are many rounds.
+            for (const int num_sms : {4, 132}) {
+              LinearStreamConfig config;
+              config.parts = parts, config.cluster = cluster, config.strips_per_warp = strips;
+              config.slot_steps = slot_steps;
+              if (parts % cluster != 0 || parts > 16 * cluster || parts > (k + 63) / 64) continue;
+              config = linear_stream_config(config, rows, n, k, num_sms, 100 * 1024);
+              if (config.slots == 0) continue;
+              const std::vector<bf16> got = run(p, {}, config);
+              if (first.empty()) {
+                first = got;
+                expect_within_bound(p, {}, got);
+              }
+              ASSERT_TRUE(got == first) << to_string(config);
+            }
+      EXPECT_FALSE(first.empty());
+    }
+  }
+}
+
+TEST_F(LinearStream, WeightsAskedForBeforeTheKernelBeforeHasEndedChangeNothing) {
+  const Problem p = random_problem(5, 2880, 2880);
+  EXPECT_TRUE(run(p, {true, true, false, true}) == run(p, {true, true, false, false}));
+}
+
+TEST(LinearStreamConfig, PartsDependOnTheWeightAlone) {
+  for (const auto& [n, k] : {std::pair{2880, 2880},
+                             {5760, 2880},
+                             {8192, 8192},
+                             {16, 32},
+                             {65536, 64},
+                             {64, 65536},
+                             {65536, 65536}})
     for (int rows = 1; rows <= 16; ++rows) {
       if (!supports_linear_stream(rows, n, k)) continue;
       const LinearStreamConfig config = select_linear_stream_config(rows, n, k, 132);
-      EXPECT_EQ(config.depth_splits, select_linear_stream_config(1, n, k, 78).depth_splits);
+      EXPECT_EQ(config.parts, select_linear_stream_config(1, n, k, 78).parts);
       EXPECT_LE(config.shared_bytes, 227 * 1024) << to_string(config);
-      EXPECT_LE(config.depth_splits, (k + 575) / 576) << to_string(config);
+      EXPECT_LE(config.parts, (k + 63) / 64) << to_string(config);
+      EXPECT_EQ(config.parts % config.cluster, 0) << to_string(config);
     }
-  // What launch.cc says in words.
-  EXPECT_TRUE(supports_linear_stream(16, 64, 4288) && !supports_linear_stream(9, 64, 4320));
-  EXPECT_TRUE(supports_linear_stream(8, 64, 9088) && !supports_linear_stream(1, 64, 9120));
+  for (const int k : {2880, 8192}) EXPECT_TRUE(supports_linear_stream(16, 8192, k)) << k;
+  EXPECT_FALSE(supports_linear_stream(16, 64, 65536));
   EXPECT_FALSE(supports_linear_stream(0, 64, 64));
   EXPECT_FALSE(supports_linear_stream(17, 64, 64));
   EXPECT_FALSE(supports_linear_stream(1, 24, 64));

@@ -8,6 +8,7 @@
 #include "cuda/device.h"
 #include "hopper/grouped_gemm.h"
 #include "hopper/linear_stream.h"
+#include "hopper/linear_wgmma.h"
 
 namespace moxie::hopper {
 namespace {
@@ -28,6 +29,7 @@ int make_ready(const char* op, int device) {
               " needs a Hopper GPU, of compute capability 9.0; device ", device, " has ", major,
               ".", minor);
   MOXIE_CUDA_CHECK(prepare_linear_stream());
+  MOXIE_CUDA_CHECK(prepare_linear_wgmma());
   MOXIE_CUDA_CHECK(prepare_grouped_gemm());
   return attribute(cudaDevAttrMultiProcessorCount, device);
 }

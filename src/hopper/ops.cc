@@ -9,6 +9,7 @@ namespace moxie::hopper {
 namespace {
 
 constexpr int64_t kMaxMatrixSide = 65536;
+constexpr int64_t kMaxFirstExpert = (int64_t{1} << 31) - 1 - kMaxExperts;  // ids are int32
 constexpr int64_t kMaxPrepackDepth = 24576;  // 16 rows must fit into a CTA's shared memory
 
 void check_limit(const char* op, const char* what, int64_t size, int64_t limit) {
@@ -197,6 +198,7 @@ void run_route(const RouteArgs& args, const Workspace& workspace, StreamHandle s
 void run_row_lists(const RowListsArgs& args, const Workspace& workspace, StreamHandle stream) {
   const char* op = "route";
   check(args);
+  check_limit(op, "experts before the first", args.first_expert, kMaxFirstExpert);
   check_list(op, "expert_ids", args.expert_ids.data());
   check_list(op, "weights", args.expert_weights.data());
   check_workspace(op, workspace, workspace_bytes(shape_of(args)));

@@ -22,7 +22,8 @@ namespace moxie {
 // Weights as in MoeArgs (ops/moe.h): exact in bf16, scales 253 and 254 clamped, 255 gives NaN.
 //
 // Error   |z - exact| <= (k + 16) * 2^-23 * sum|x||w| + 2^-22 * |bias|, float32 sums in an
-//         order that depends on n and k only; then each round(), and sigmoid as in MoeArgs
+//         order that depends on n and k only, on a GPU beyond 16 rows on their number too; then
+//         each round(), and sigmoid as in MoeArgs
 struct Mxfp4LinearArgs {
   enum class Activation : uint8_t { kNone, kSwiglu };
 

@@ -58,4 +58,20 @@ inline __device__ __noinline__ uint4 decode_word_any_scale(uint32_t word, uint32
   return make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
 }
 
+// The same in line, for kernels that have wgmmas under way: a call would keep them from
+// overlapping.
+__device__ __forceinline__ void decode_word_any_scale_inline(uint32_t word, uint32_t scale,
+                                                             uint32_t (&pairs)[4]) {
+  spread_codes(word, pairs);
+  constexpr uint32_t kTwoTo126 = 0x7e807e80u, kLargest = 0x7f7f7f7fu, kSigns = 0x80008000u;
+  const uint32_t power = scale == 0 ? 0x0040u : scale << 7;  // 2^(scale - 127)
+  const uint32_t factor = scale == 255 ? 0x7fc07fc0u : power * 0x00010001u;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    pairs[i] = multiply_bf16x2(multiply_bf16x2(pairs[i], kTwoTo126), factor);
+    asm("min.NaN.bf16x2 %0, %0, %1;" : "+r"(pairs[i]) : "r"(kLargest));
+    asm("max.NaN.bf16x2 %0, %0, %1;" : "+r"(pairs[i]) : "r"(kLargest | kSigns));
+  }
+}
+
 }  // namespace moxie::hopper

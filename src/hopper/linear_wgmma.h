@@ -1,0 +1,43 @@
+// One MXFP4 linear for many rows on Hopper: see the head of linear_wgmma.cu.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <string>
+
+#include "hopper/linear_stream.h"
+
+namespace moxie::hopper {
+
+struct LinearWgmmaConfig {
+  int warpgroups = 3;  // each 64 features: 2 or 3
+  int tile_rows = 64;  // 32, 64, 128 or 192; the last two with two warpgroups, 128 with three too
+  int cluster = 1;     // CTAs that divide the k of a tile: 1, 2, 4 or 8
+  int stages = 2;      // of rows
+  int tiles = 0;
+  int shared_bytes = 0;
+};
+
+// n % 16 == 0, k % 32 == 0, both positive.
+bool supports_linear_wgmma(int rows, int n, int k);
+// The configuration that takes the least time by a model of the kernel (linear_wgmma.cu). REQUIRES
+// supports_linear_wgmma.
+LinearWgmmaConfig select_linear_wgmma_config(int rows, int n, int k, int num_sms);
+// With stages, tiles and shared memory filled in for the rest.
+LinearWgmmaConfig linear_wgmma_config(LinearWgmmaConfig config, int rows, int n, int k);
+// What the model says, in microseconds.
+double linear_wgmma_us(const LinearWgmmaConfig& config, int rows, int n, int k, int num_sms);
+std::string to_string(const LinearWgmmaConfig& config);
+
+// Asks the driver once per process and device for the shared memory that the kernels use.
+cudaError_t prepare_linear_wgmma();
+// As LinearStreamArgs say, for any number of rows; rows of x, out and residual and bias
+// 16-byte aligned.
+// REQUIRES supports_linear_wgmma and prepare_linear_wgmma.
+//
+// Error  as there, with clusters in place of parts; the sum's order depends on config.cluster, n
+//        and k
+cudaError_t launch_linear_wgmma(const LinearStreamArgs& args, const LinearWgmmaConfig& config,
+                                bool overlap_previous, cudaStream_t stream);
+
+}  // namespace moxie::hopper

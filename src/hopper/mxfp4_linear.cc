@@ -1,0 +1,54 @@
+#include "hopper/mxfp4_linear.h"
+
+namespace moxie::hopper {
+
+bool supports_mxfp4_linear(int rows, int n, int k) {
+  return rows >= 1 && supports_grouped_gemm(n, k);
+}
+
+LinearConfig select_mxfp4_linear_config(int rows, int n, int k, int num_sms) {
+  LinearConfig config;
+  if (supports_linear_stream(rows, n, k)) {
+    config.stream = select_linear_stream_config(rows, n, k, num_sms);
+    return config;
+  }
+  if (supports_linear_wgmma(rows, n, k)) {
+    config.kernel = LinearConfig::Kernel::kWgmma;
+    config.wgmma = select_linear_wgmma_config(rows, n, k, num_sms);
+    return config;
+  }
+  config.kernel = LinearConfig::Kernel::kGrouped;
+  config.grouped = select_grouped_gemm_config(rows, 1, k, num_sms);
+  return config;
+}
+
+std::string to_string(const LinearConfig& config) {
+  switch (config.kernel) {
+    case LinearConfig::Kernel::kStream:
+      return to_string(config.stream);
+    case LinearConfig::Kernel::kWgmma:
+      return to_string(config.wgmma);
+    default:
+      return to_string(config.grouped);
+  }
+}
+
+cudaError_t launch_mxfp4_linear(const LinearStreamArgs& args, const LinearConfig& config,
+                                bool overlap_previous, cudaStream_t stream) {
+  if (config.kernel == LinearConfig::Kernel::kStream)
+    return launch_linear_stream(args, config.stream, overlap_previous, stream);
+  if (config.kernel == LinearConfig::Kernel::kWgmma)
+    return launch_linear_wgmma(args, config.wgmma, overlap_previous, stream);
+  GroupedGemmArgs gemm;
+  gemm.rows = args.rows;
+  gemm.alpha = args.alpha, gemm.limit = args.limit;
+  GroupedProduct& product = gemm.product[0];
+  product.x = args.x, product.x_stride = args.x_stride;
+  product.codes = args.codes, product.scales = args.scales, product.bias = args.bias;
+  product.residual = args.residual, product.residual_stride = args.residual_stride;
+  product.out = args.out, product.out_stride = args.out_stride;
+  product.n = args.n, product.k = args.k, product.swiglu = args.swiglu;
+  return launch_grouped_gemm(gemm, config.grouped, stream);
+}
+
+}  // namespace moxie::hopper
