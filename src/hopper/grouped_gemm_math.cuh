@@ -4,64 +4,17 @@
 #include <cuda_bf16.h>
 
 #include "hopper/device/decode.cuh"
+#include "hopper/device/swiglu.cuh"
 #include "hopper/device/wgmma.cuh"
 #include "hopper/grouped_gemm_shared.cuh"
 
 namespace moxie::hopper::grouped {
-
-// The word's values for any scale, in line: a call would keep wgmmas from overlapping. See
-// decode_word_any_scale.
-__device__ __forceinline__ void decode_any(uint32_t word, uint32_t scale, uint32_t (&pairs)[4]) {
-  spread_codes(word, pairs);
-  constexpr uint32_t kTwoTo126 = 0x7e807e80u, kLargest = 0x7f7f7f7fu, kSigns = 0x80008000u;
-  const uint32_t power = scale == 0 ? 0x0040u : scale << 7;  // 2^(scale - 127)
-  const uint32_t factor = scale == 255 ? 0x7fc07fc0u : power * 0x00010001u;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    pairs[i] = multiply_bf16x2(multiply_bf16x2(pairs[i], kTwoTo126), factor);
-    asm("min.NaN.bf16x2 %0, %0, %1;" : "+r"(pairs[i]) : "r"(kLargest));
-    asm("max.NaN.bf16x2 %0, %0, %1;" : "+r"(pairs[i]) : "r"(kLargest | kSigns));
-  }
-}
-
-// Two words, rows g and g + 8 of a block, into the operands A of two k16.
-__device__ __forceinline__ void interleave(const uint32_t (&low)[4], const uint32_t (&high)[4],
-                                           uint32_t* a) {
-  a[0] = low[0], a[1] = high[0], a[2] = low[1], a[3] = high[1];
-  a[4] = low[2], a[5] = high[2], a[6] = low[3], a[7] = high[3];
-}
-
-template <bool kAnyScale>
-__device__ __forceinline__ void decode_pair(const uint4& words, uint32_t scales,
-                                            uint32_t (&a)[16]) {
-  uint32_t low[4], high[4];
-  if constexpr (kAnyScale) {
-    decode_any(words.x, scales & 255u, low);
-    decode_any(words.y, scales >> 8 & 255u, high);
-    interleave(low, high, a);
-    decode_any(words.z, scales >> 16 & 255u, low);
-    decode_any(words.w, scales >> 24, high);
-    interleave(low, high, a + 8);
-  } else {
-    decode_word(words.x, small_factor<0>(scales), low);
-    decode_word(words.y, small_factor<1>(scales), high);
-    interleave(low, high, a);
-    decode_word(words.z, small_factor<2>(scales), low);
-    decode_word(words.w, small_factor<3>(scales), high);
-    interleave(low, high, a + 8);
-  }
-}
 
 // Where a math warp is in its rings.
 struct MathPlaces {
   Place x, codes;
   int scale_slot = 0;
 };
-
-__device__ __forceinline__ float swiglu(float gate, float linear, float alpha, float limit) {
-  const float g = fminf(gate, limit), u = fminf(fmaxf(linear, -limit), limit);
-  return g / (1.0f + __expf(-alpha * g)) * (u + 1.0f);
-}
 
 __device__ __forceinline__ uint32_t pack(float low, float high) {
   const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);

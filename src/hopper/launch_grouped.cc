@@ -8,6 +8,7 @@
 #include "hopper/launch.h"
 #include "hopper/on_device.h"
 #include "hopper/row_lists.h"
+#include "hopper/workspace_parts.h"
 
 namespace moxie::hopper {
 namespace {
@@ -22,9 +23,9 @@ int64_t piece_rows(const GroupedGemmShape& shape) {
 
 // The parts of the workspace, each 256-byte aligned. Sizes do not depend on which lists there are,
 // so that one workspace serves all calls of a shape.
-class Parts {
+class Parts : public WorkspaceParts {
  public:
-  Parts(const GroupedGemmShape& shape, void* memory) : begin_(static_cast<unsigned char*>(memory)) {
+  Parts(const GroupedGemmShape& shape, void* memory) : WorkspaceParts(memory) {
     const int64_t rows = piece_rows(shape);
     row_tiles = take<RowTile>(rows);
     num_row_tiles = take<int32_t>(1);
@@ -32,22 +33,11 @@ class Parts {
     x = take<bf16>(rows * shape.k);
     out = take<bf16>(rows * shape.n);
   }
-  int64_t bytes() const { return bytes_; }
 
   RowTile* row_tiles;
   int32_t* num_row_tiles;
   uint32_t* tickets;
   bf16 *x, *out;
-
- private:
-  template <class T>
-  T* take(int64_t size) {
-    T* part = reinterpret_cast<T*>(begin_ + bytes_);
-    bytes_ += (size * static_cast<int64_t>(sizeof(T)) + 255) / 256 * 256;
-    return part;
-  }
-  unsigned char* begin_;
-  int64_t bytes_ = 0;
 };
 
 template <class T>

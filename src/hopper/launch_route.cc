@@ -7,6 +7,7 @@
 #include "hopper/on_device.h"
 #include "hopper/route.h"
 #include "hopper/row_lists.h"
+#include "hopper/workspace_parts.h"
 
 namespace moxie::hopper {
 namespace {
@@ -15,9 +16,9 @@ constexpr int kTileRows = 64;          // of row tiles that nobody reads here
 constexpr int kSmallChunkRows = 2048;  // route.cu takes smaller chunks up to here
 
 // The parts of the workspace, each 256-byte aligned.
-class Parts {
+class Parts : public WorkspaceParts {
  public:
-  Parts(const RouteShape& shape, void* memory) : begin_(static_cast<unsigned char*>(memory)) {
+  Parts(const RouteShape& shape, void* memory) : WorkspaceParts(memory) {
     const int64_t slots = shape.rows * shape.experts_per_token;
     const int64_t tiles = max_row_tiles(slots, static_cast<int>(shape.experts), kTileRows);
     // Enough for fewer rows too, which are taken in smaller chunks, and so may have more of them.
@@ -30,21 +31,10 @@ class Parts {
     num_row_tiles = take<int32_t>(1);
     tickets = take<uint32_t>(1);
   }
-  int64_t bytes() const { return bytes_; }
 
   int32_t *histograms, *slots_by_expert, *num_row_tiles;
   RowTile* row_tiles;
   uint32_t *finished, *tickets;
-
- private:
-  template <class T>
-  T* take(int64_t size) {
-    T* part = reinterpret_cast<T*>(begin_ + bytes_);
-    bytes_ += (size * static_cast<int64_t>(sizeof(T)) + 255) / 256 * 256;
-    return part;
-  }
-  unsigned char* begin_;
-  int64_t bytes_ = 0;
 };
 
 // What launch_route does with lists of ops/row_lists.h, and what it does not.

@@ -18,6 +18,7 @@
 #include "hopper/device/cluster.cuh"
 #include "hopper/device/decode.cuh"
 #include "hopper/device/ptx.cuh"
+#include "hopper/device/swiglu.cuh"
 #include "hopper/linear_stream.h"
 #include "mxfp4/weight_layout.h"
 
@@ -271,12 +272,6 @@ __device__ __forceinline__ bool needs_any_scale(const unsigned char* slot, int s
 
 __device__ __forceinline__ float bias_of(const float* bias, int row) {
   return bias == nullptr ? 0.0f : __ldg(bias + row);
-}
-
-// sigmoid through exp2 and a division, both to 2 ulp.
-__device__ __forceinline__ float swiglu(float gate, float linear, float alpha, float limit) {
-  const float g = fminf(gate, limit), u = fminf(fmaxf(linear, -limit), limit);
-  return g / (1.0f + __expf(-alpha * g)) * (u + 1.0f);
 }
 
 // Stores the sums of one strip and 8 rows. A lane holds features g, g + 8 and rows 2t, 2t + 1.

@@ -16,6 +16,7 @@
 
 #include "hopper/device/cluster.cuh"
 #include "hopper/device/decode.cuh"
+#include "hopper/device/swiglu.cuh"
 #include "hopper/device/wgmma.cuh"
 #include "hopper/linear_wgmma.h"
 #include "mxfp4/weight_layout.h"
@@ -122,34 +123,6 @@ class Weights {
   const uint8_t *codes_ = nullptr, *scales_ = nullptr;
 };
 
-// Two words, rows g and g + 8 of a block, into the operands A of two k16.
-__device__ __forceinline__ void interleave(const uint32_t (&low)[4], const uint32_t (&high)[4],
-                                           uint32_t* a) {
-  a[0] = low[0], a[1] = high[0], a[2] = low[1], a[3] = high[1];
-  a[4] = low[2], a[5] = high[2], a[6] = low[3], a[7] = high[3];
-}
-
-template <bool kAnyScale>
-__device__ __forceinline__ void decode_step(const uint4& words, uint32_t scales,
-                                            uint32_t (&a)[16]) {
-  uint32_t low[4], high[4];
-  if constexpr (kAnyScale) {
-    decode_word_any_scale_inline(words.x, scales & 255u, low);
-    decode_word_any_scale_inline(words.y, scales >> 8 & 255u, high);
-    interleave(low, high, a);
-    decode_word_any_scale_inline(words.z, scales >> 16 & 255u, low);
-    decode_word_any_scale_inline(words.w, scales >> 24, high);
-    interleave(low, high, a + 8);
-  } else {
-    decode_word(words.x, small_factor<0>(scales), low);
-    decode_word(words.y, small_factor<1>(scales), high);
-    interleave(low, high, a);
-    decode_word(words.z, small_factor<2>(scales), low);
-    decode_word(words.w, small_factor<3>(scales), high);
-    interleave(low, high, a + 8);
-  }
-}
-
 // The CTA's part of k, in chunks.
 struct Part {
   int first_chunk, chunks;
@@ -212,10 +185,10 @@ __device__ __forceinline__ void multiply(const Kernel& kernel, const Part& part,
     for (int i = 0; i < S::kSteps; ++i) all_scales |= chunk_scales[i];
     if (!__any_sync(0xffffffffu, has_large_scale(all_scales))) {
 #pragma unroll
-      for (int i = 0; i < S::kSteps; ++i) decode_step<false>(chunk_words[i], chunk_scales[i], a[i]);
+      for (int i = 0; i < S::kSteps; ++i) decode_pair<false>(chunk_words[i], chunk_scales[i], a[i]);
     } else {
 #pragma unroll
-      for (int i = 0; i < S::kSteps; ++i) decode_step<true>(chunk_words[i], chunk_scales[i], a[i]);
+      for (int i = 0; i < S::kSteps; ++i) decode_pair<true>(chunk_words[i], chunk_scales[i], a[i]);
     }
 #pragma unroll
     for (int i = 0; i < S::kSteps; ++i) weights.next(chunk_words[i], chunk_scales[i]);
@@ -239,11 +212,6 @@ __device__ __forceinline__ void multiply(const Kernel& kernel, const Part& part,
   while (add_chunk(words[0], scales[0]) && add_chunk(words[1], scales[1]) &&
          add_chunk(words[2], scales[2])) {
   }
-}
-
-__device__ __forceinline__ float swiglu(float gate, float linear, float alpha, float limit) {
-  const float g = fminf(gate, limit), u = fminf(fmaxf(linear, -limit), limit);
-  return g / (1.0f + __expf(-alpha * g)) * (u + 1.0f);
 }
 
 __device__ __forceinline__ uint32_t pack(float low, float high) {

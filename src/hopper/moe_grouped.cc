@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "hopper/route.h"
+#include "hopper/workspace_parts.h"
 
 namespace moxie::hopper {
 namespace {
@@ -10,10 +11,10 @@ namespace {
 constexpr int64_t kPieceBytes = 480'000'000;  // of hidden values and outputs of the experts
 
 // The parts of the workspace, each 256-byte aligned.
-class Parts {
+class Parts : public WorkspaceParts {
  public:
   Parts(const MoeSizes& sizes, const GroupedGemmConfig& config, void* memory)
-      : begin_(static_cast<unsigned char*>(memory)) {
+      : WorkspaceParts(memory) {
     const int64_t rows = moe_grouped_piece_rows(sizes), entries = rows * sizes.experts_per_token;
     const int64_t tiles = max_row_tiles(entries, sizes.num_experts, config.tile_rows);
     expert_ids = take<int32_t>(entries);
@@ -27,23 +28,12 @@ class Parts {
     inner = take<bf16>(entries * sizes.inner);
     outputs = take<bf16>(entries * sizes.hidden);
   }
-  int64_t bytes() const { return bytes_; }
 
   int32_t *expert_ids, *histograms, *sources, *num_row_tiles;
   float* weights;
   RowTile* row_tiles;
   uint32_t *finished, *tickets;
   bf16 *inner, *outputs;
-
- private:
-  template <class T>
-  T* take(int64_t size) {
-    T* part = reinterpret_cast<T*>(begin_ + bytes_);
-    bytes_ += (size * static_cast<int64_t>(sizeof(T)) + 255) / 256 * 256;
-    return part;
-  }
-  unsigned char* begin_;
-  int64_t bytes_ = 0;
 };
 
 }  // namespace

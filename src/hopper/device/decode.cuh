@@ -74,4 +74,33 @@ __device__ __forceinline__ void decode_word_any_scale_inline(uint32_t word, uint
   }
 }
 
+// Two words, rows g and g + 8 of a block, into the operands A of two k16.
+__device__ __forceinline__ void interleave_rows(const uint32_t (&low)[4], const uint32_t (&high)[4],
+                                                uint32_t* a) {
+  a[0] = low[0], a[1] = high[0], a[2] = low[1], a[3] = high[1];
+  a[4] = low[2], a[5] = high[2], a[6] = low[3], a[7] = high[3];
+}
+
+// A lane's 16 bytes of a pair of blocks, with their four scales, into the operands A of four k16.
+template <bool kAnyScale>
+__device__ __forceinline__ void decode_pair(const uint4& words, uint32_t scales,
+                                            uint32_t (&a)[16]) {
+  uint32_t low[4], high[4];
+  if constexpr (kAnyScale) {
+    decode_word_any_scale_inline(words.x, scales & 255u, low);
+    decode_word_any_scale_inline(words.y, scales >> 8 & 255u, high);
+    interleave_rows(low, high, a);
+    decode_word_any_scale_inline(words.z, scales >> 16 & 255u, low);
+    decode_word_any_scale_inline(words.w, scales >> 24, high);
+    interleave_rows(low, high, a + 8);
+  } else {
+    decode_word(words.x, small_factor<0>(scales), low);
+    decode_word(words.y, small_factor<1>(scales), high);
+    interleave_rows(low, high, a);
+    decode_word(words.z, small_factor<2>(scales), low);
+    decode_word(words.w, small_factor<3>(scales), high);
+    interleave_rows(low, high, a + 8);
+  }
+}
+
 }  // namespace moxie::hopper

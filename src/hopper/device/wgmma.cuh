@@ -47,8 +47,8 @@ __device__ __forceinline__ void async_copy_16(uint32_t to, const void* from, boo
                "r"(valid ? 16 : 0)
                : "memory");
 }
-// This thread arrives at the barrier when all of its async copies so far have. The barrier counts it
-// among those it was initialised for.
+// This thread arrives at the barrier when all of its async copies so far have. The barrier counts
+// it among those it was initialised for.
 __device__ __forceinline__ void async_copy_arrive(uint64_t* barrier) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(barrier))
                : "memory");
