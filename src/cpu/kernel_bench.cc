@@ -24,14 +24,16 @@
 namespace moxie::cpu {
 namespace {
 
-constexpr int64_t kK = 2880, kBlocks = kK / 32, kFeatures = 384;  // a task of prefill
-constexpr int64_t kColdFeatures = 1 << 18;                        // 400 MB of MXFP4, 1.5 GB of bf16
-constexpr int64_t kDenseFeatures = 48;                            // a task of linear's decode
+constexpr int64_t kK = 2880, kBlocks = kK / 32, kFeatures = 384;
+constexpr int64_t kColdFeatures = 1 << 18;  // 400 MB of MXFP4, 1.5 GB of bf16
+constexpr int64_t kColdTask = 1920;         // features, of prefill
+constexpr int64_t kDenseFeatures = 48;      // a task of linear's decode
 constexpr int kRounds = 12;
 
 struct Line {
   std::string name;
-  double units;  // bytes or flops of a run
+  double units;    // bytes or flops of a run
+  int64_t blocks;  // of weights in it
   bool is_decode;
   std::function<void()> run;
   double seconds = 1e9;
@@ -76,13 +78,14 @@ class Bench {
         for (const int rows : {1, 2, 4})
           lines.push_back({std::string("decode ") + (is_mxfp4 ? "mxfp4, " : "bf16, ") +
                                std::to_string(rows) + " rows, " + where,
-                           kFeatures * kBlocks * (is_mxfp4 ? 17.0 : 64.0), true,
-                           [=, this] { decode(is_mxfp4, rows, cold); }});
+                           kFeatures * kBlocks * (is_mxfp4 ? 17.0 : 64.0), kFeatures * kBlocks,
+                           true, [=, this] { decode(is_mxfp4, rows, cold); }});
       for (const bool is_mxfp4 : {true, false})
-        for (const int64_t groups : {1, 4, 5, 16})
+        for (const int64_t groups : {1, 3, 4, 5, 8, 16})
           lines.push_back({std::string("prefill ") + (is_mxfp4 ? "mxfp4, " : "bf16, ") +
                                std::to_string(groups * kGroup) + " tokens, " + where,
-                           2.0 * kFeatures * kK * static_cast<double>(groups * kGroup), false,
+                           2.0 * static_cast<double>(task(cold) * kK * groups * kGroup),
+                           task(cold) * kBlocks, false,
                            [=, this] { prefill(is_mxfp4, groups, cold); }});
     }
     const double reading = [&] {
@@ -102,7 +105,7 @@ class Bench {
     std::printf("%s, one core: peak %.0f GFLOP/s, reads %.1f GB/s\n", kernels_.name, peak * 1e-9,
                 reading * 1e-9);
     for (const Line& line : lines) {
-      const double blocks = static_cast<double>(kFeatures * kBlocks);
+      const auto blocks = static_cast<double>(line.blocks);
       std::printf("  %-34s %8.2f ns a block of weights  ", line.name.c_str(),
                   line.seconds / blocks * 1e9);
       if (line.is_decode)
@@ -116,9 +119,10 @@ class Bench {
   void* dense_row(int64_t r) { return row(kMaxDotRows + r); }
   int64_t row_bytes() const { return kK * kernels_.x_element_bytes + kernels_.x_extra_bytes; }
   void* row(int64_t r) { return rows_.data() + r * row_bytes(); }
+  static int64_t task(bool cold) { return cold ? kColdTask : kFeatures; }
   int64_t next_feature(bool cold) {
     if (!cold) return 0;
-    at_ = at_ + 2 * kFeatures > kColdFeatures ? 0 : at_ + kFeatures;
+    at_ = at_ + 2 * kColdTask > kColdFeatures ? 0 : at_ + kColdTask;
     return at_;
   }
 
@@ -140,15 +144,17 @@ class Bench {
   }
 
   void prefill(bool is_mxfp4, int64_t groups, bool cold) {
-    const int64_t first = next_feature(cold);
-    for (int64_t begin = 0; begin < kFeatures; begin += kernels_.features_per_task) {
+    const int64_t first = next_feature(cold), features = task(cold);
+    for (int64_t begin = 0; begin < features; begin += kernels_.features_per_task) {
       const int64_t f = first + begin;
       PanelSource source;
       source.weights = is_mxfp4 ? codes_.data() + f * kBlocks * 16 : dense_.data() + f * kK * 2;
       source.scales = is_mxfp4 ? scales_.data() + f * kBlocks : nullptr;
       source.stride = is_mxfp4 ? kBlocks : kK;
       source.k = kK;
-      source.features = std::min(kernels_.features_per_task, kFeatures - begin);
+      source.features = std::min(kernels_.features_per_task, features - begin);
+      source.is_first = begin == 0;
+      source.following = features - begin - source.features;
       multiply_range(kernels_, source, x_.as<uint32_t>().data(), groups, panel_.data(),
                      sums_.as<float>().data());
     }

@@ -74,7 +74,8 @@ void prefill(const LinearArgs& args, const MatmulKernels& kernels, Context& cont
 
   const auto* weight = reinterpret_cast<const uint16_t*>(args.weight.data);
   const int threads = context.pool.num_threads();
-  const int64_t per_task = groups_per_task(groups, ceil_div(n, kernels.features_per_task), threads);
+  const int64_t per_task = groups_per_task(kernels.dense_groups, groups,
+                                           ceil_div(n, kernels.features_per_task), threads);
   const int64_t blocks = ceil_div(groups, per_task);
   const int64_t task_n = task_features(kernels, n, blocks, threads);
   context.pool.parallel_for(static_cast<int>(ceil_div(n, task_n) * blocks), [&](int task,
@@ -89,6 +90,8 @@ void prefill(const LinearArgs& args, const MatmulKernels& kernels, Context& cont
       source.weights = weight + begin * k;
       source.stride = source.k = k;
       source.features = std::min(kernels.features_per_task, task_end - begin);
+      source.is_first = begin == task_begin;
+      source.following = task_end - begin - source.features;
       multiply_range(kernels, source, memory.groups + first_group * pairs, count,
                      memory.panels.panel(worker), sums);
       const int64_t padded = round_up(source.features, feature_padding(kernels));

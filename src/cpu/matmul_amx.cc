@@ -50,6 +50,8 @@ const MatmulKernels& matmul_kernels_amx() {
       .feature_tile = 16,
       .features_per_task = 64,
       .k_chunk = 0,
+      .dense_groups = 8,
+      .mxfp4_groups = 12,
       .lookup_order = true,
       .pack_group = pack_group_avx512,
       .pack_group_mxfp4 = pack_group_lookup_avx512,

@@ -36,6 +36,8 @@ const MatmulKernels& matmul_kernels_amx_emulated() {
     kernels.feature_tile = 16;
     kernels.features_per_task = 64;
     kernels.k_chunk = 0;
+    kernels.dense_groups = 8;
+    kernels.mxfp4_groups = 12;
     kernels.panel_dense = nullptr;
     kernels.panel_mxfp4 = nullptr;
     kernels.multiply = nullptr;

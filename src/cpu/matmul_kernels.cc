@@ -1,5 +1,6 @@
 #include "cpu/matmul_kernels.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "cpu/matmul_prefill.h"
@@ -20,14 +21,14 @@ PanelScratch::PanelScratch(Scratch& scratch, const MatmulKernels& kernels, int n
       rows_(scratch.take<float>(rows_count_ * num_threads)) {}
 
 int64_t task_features(const MatmulKernels& kernels, int64_t n, int64_t blocks, int num_threads) {
-  const int64_t range = kernels.features_per_task;
-  int64_t ranges = kernels.multiply_weights ? kRangesPerTask : 1;
-  while (ranges > 1 && ceil_div(n, ranges * range) * blocks < 8 * num_threads) --ranges;
-  return ranges * range;
+  const int64_t range = kernels.features_per_task, all = ceil_div(n, range);
+  int64_t ranges = kernels.multiply_weights ? std::min(all, kRangesPerTask) : 1;
+  while (ranges > 1 && ceil_div(all, ranges) * blocks < 8 * num_threads) --ranges;
+  return ceil_div(all, ceil_div(all, ranges)) * range;
 }
 
-int64_t groups_per_task(int64_t groups, int64_t feature_chunks, int num_threads) {
-  int64_t per_task = kMaxTaskGroups;
+int64_t groups_per_task(int64_t most, int64_t groups, int64_t feature_chunks, int num_threads) {
+  int64_t per_task = most;
   while (per_task > 4 && feature_chunks * ceil_div(groups, per_task) < 4 * num_threads)
     per_task /= 2;
   return per_task;

@@ -27,6 +27,7 @@ namespace moxie::cpu {
 inline constexpr int64_t kGroup = 16;      // tokens side by side in prefill
 inline constexpr int64_t kMaxDotRows = 4;  // activation rows that share one reading of weights
 inline constexpr int64_t kDepth = 32;      // k is padded with zeros to a multiple of this
+inline constexpr int64_t kMaxTaskGroups = 16;
 
 // Some features of a weight matrix, and some of k, as the checkpoint has them.
 struct PanelSource {
@@ -34,6 +35,10 @@ struct PanelSource {
   const uint8_t* scales = nullptr;  // null: bf16
   int64_t stride = 0;               // elements (bf16) or blocks (MXFP4) from feature to feature
   int64_t features = 0, k = 0;
+  // In a task that takes several of these one after the other: whether this is the first, of which
+  // nothing has been fetched yet, and how many features follow it.
+  bool is_first = true;
+  int64_t following = 0;
 };
 
 struct MatmulKernels {
@@ -66,6 +71,9 @@ struct MatmulKernels {
   int64_t feature_tile;         // panels hold a multiple of this many features
   int64_t features_per_task;    // a multiple of feature_tile and of 16; in lookup order 32 or 64 n
   int64_t k_chunk;              // a multiple of kDepth
+  // Groups of tokens that a task multiplies at most: so many that they stay in the core's own
+  // cache.
+  int64_t dense_groups = kMaxTaskGroups, mxfp4_groups = kMaxTaskGroups;
 
   // MXFP4 panels, and the activations they meet, have the 32 elements of a block in lookup order
   // (mxfp4_lookup_avx512.h).
@@ -90,8 +98,8 @@ struct MatmulKernels {
                    int64_t x_stride, int64_t groups, int64_t depth, float* sums, bool first);
   // The same over all of k, straight from the weights, for kernels that decode while they multiply:
   // sums[g][f][token] with features padded to a multiple of feature_tile, x packed for the kind of
-  // weights. Null: panels. (Otherwise a task takes kRangesPerTask times features_per_task in turn,
-  // because what follows in memory is fetched meanwhile.) REQUIRES: features % 16 == 0 and
+  // weights. Null: panels. (Otherwise a task takes up to kRangesPerTask times features_per_task in
+  // turn, because what follows in memory is fetched meanwhile.) REQUIRES: features % 32 == 0 and
   // k % 32 == 0 for MXFP4.
   void (*multiply_weights)(const PanelSource& weights, const uint32_t* x, int64_t x_stride,
                            int64_t groups, float* sums) = nullptr;

@@ -9,15 +9,14 @@
 
 namespace moxie::cpu {
 
-inline constexpr int64_t kMaxTaskGroups = 16;  // groups of tokens a task multiplies with its panels
-inline constexpr int64_t kRangesPerTask = 6;   // see MatmulKernels::multiply_weights
+inline constexpr int64_t kRangesPerTask = 30;  // see MatmulKernels::multiply_weights
 
 // Panels hold a multiple of this many features, the last ones zero.
 int64_t feature_padding(const MatmulKernels& kernels);
 
-// Groups of tokens per task: fewer where threads would otherwise be left without work. Sums do not
-// depend on it.
-int64_t groups_per_task(int64_t groups, int64_t feature_chunks, int num_threads);
+// Groups of tokens per task: fewer than `most` where threads would otherwise be left without work.
+// Sums do not depend on it.
+int64_t groups_per_task(int64_t most, int64_t groups, int64_t feature_chunks, int num_threads);
 
 // Features of a task, a multiple of features_per_task, where each is multiplied with `blocks`
 // blocks of groups.

@@ -159,16 +159,17 @@ void multiply_experts(const Pass& pass, Routing& routing, const PanelScratch& pa
                       const Mxfp4Matrices& weights, const uint32_t* x, const Finish& finish) {
   const MatmulKernels& kernels = pass.kernels;
   const int64_t k_blocks = weights.k / 32, pairs = group_pairs(weights.k);
-  const int64_t task_n = task_features(kernels, weights.n, routing.number_tasks(1, kMaxTaskGroups),
-                                       pass.num_threads());
+  const int64_t per_task = kernels.mxfp4_groups;
+  const int64_t task_n =
+      task_features(kernels, weights.n, routing.number_tasks(1, per_task), pass.num_threads());
   const int64_t chunks = ceil_div(weights.n, task_n);
-  const int tasks = routing.number_tasks(chunks, kMaxTaskGroups);
+  const int tasks = routing.number_tasks(chunks, per_task);
   pass.context.pool.parallel_for(tasks, [&](int task, int worker) {
     const int64_t e = routing.expert_of(task), index = task - routing.first_task[e];
     const int64_t task_begin = index % chunks * task_n;
     const int64_t task_end = std::min(weights.n, task_begin + task_n);
-    const int64_t group = index / chunks * kMaxTaskGroups, first_group = routing.groups[e] + group;
-    const int64_t count = std::min(kMaxTaskGroups, routing.num_groups(e) - group);
+    const int64_t group = index / chunks * per_task, first_group = routing.groups[e] + group;
+    const int64_t count = std::min(per_task, routing.num_groups(e) - group);
     float* sums = panels.sums(worker);
     for (int64_t begin = task_begin; begin < task_end; begin += kernels.features_per_task) {
       PanelSource source;
@@ -177,6 +178,8 @@ void multiply_experts(const Pass& pass, Routing& routing, const PanelScratch& pa
       source.stride = k_blocks;
       source.k = weights.k;
       source.features = std::min(kernels.features_per_task, task_end - begin);
+      source.is_first = begin == task_begin;
+      source.following = task_end - begin - source.features;
       multiply_range(kernels, source, x + first_group * pairs, count, panels.panel(worker), sums);
       finish(e, begin, source.features, first_group, count,
              round_up(source.features, feature_padding(kernels)), sums, worker);
