@@ -1,7 +1,8 @@
 // Products in AVX-512 without bf16 instructions: everything is widened to float32.
 //
-// Work    decode: one weight row at a time; a block's 32 codes become two vectors (even and odd
-//         elements) by one lookup each. prefill: 8 features x 32 tokens in 16 accumulators.
+// Work    decode: one weight row at a time, or one in each of four places for a single row of
+//         activations; a block's 32 codes become two vectors (even and odd elements) by one lookup
+//         each. prefill: 8 features x 32 tokens in 16 accumulators.
 // Order   decode keeps kChains pairs of vectors in turn; prefill adds k after k.
 // Needs   AVX-512 F, BW, DQ, VL
 #include "cpu/matmul_avx512.h"
@@ -14,8 +15,8 @@
 namespace moxie::cpu {
 namespace {
 
-constexpr int kChains = 2;  // independent sums per row, for each of even and odd
-constexpr int64_t kDenseAheadBytes = 2048, kCodesAheadBytes = 4096;  // of prefetch
+constexpr int kChains = 2;                  // independent sums per row, for each of even and odd
+constexpr int64_t kDenseAheadBytes = 2048;  // of prefetch
 
 __mmask32 lanes_32(int64_t count) { return count >= 32 ? 0xffffffffu : (1u << count) - 1u; }
 
@@ -93,29 +94,53 @@ void dot_dense_rows(const uint16_t* weight, int64_t n, int64_t k, const void* co
   }
 }
 
+// kPlaces weight rows, which are row_step rows apart, as are their results.
+template <int kRows, int kPlaces>
+void dot_mxfp4_places(const uint8_t* codes, const uint8_t* scales, int64_t row_step, int64_t blocks,
+                      const float* const* rows, float* z, int64_t z_stride) {
+  constexpr int64_t kAheadBytes = kPlaces == 1 ? 4096 : 2048;
+  const uint8_t* row_codes[kPlaces];
+  const uint8_t* row_scales[kPlaces];
+  Sums<kRows> sums[kPlaces];
+  for (int place = 0; place < kPlaces; ++place) {
+    row_codes[place] = codes + place * row_step * blocks * 16;
+    row_scales[place] = scales + place * row_step * blocks;
+    sums[place].clear();
+    prefetch_scales_ahead(row_scales[place], blocks);
+  }
+  int64_t b = 0;
+  for (; b + 4 <= blocks; b += 4) {
+    for (int place = 0; place < kPlaces; ++place)
+      _mm_prefetch(reinterpret_cast<const char*>(row_codes[place] + b * 16) + kAheadBytes,
+                   _MM_HINT_T0);
+    for (int i = 0; i < 4; ++i)
+      for (int place = 0; place < kPlaces; ++place)
+        sums[place].add(i % kChains,
+                        decode(row_codes[place] + (b + i) * 16, row_scales[place][b + i]), rows,
+                        (b + i) * 32);
+  }
+  for (; b < blocks; ++b)
+    for (int place = 0; place < kPlaces; ++place)
+      sums[place].add(0, decode(row_codes[place] + b * 16, row_scales[place][b]), rows, b * 32);
+  for (int place = 0; place < kPlaces; ++place)
+    for (int r = 0; r < kRows; ++r) z[r * z_stride + place * row_step] = sums[place].total(r);
+}
+
+// One place alone does not keep enough reads under way. More activation rows than one have no
+// registers left for several.
 template <int kRows>
 void dot_mxfp4_rows(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k,
                     const void* const* x, float* z, int64_t z_stride) {
+  constexpr int kPlaces = kRows == 1 ? 4 : 1;
   const float* rows[kRows];
   for (int r = 0; r < kRows; ++r) rows[r] = static_cast<const float*>(x[r]);
-  const int64_t blocks = k / 32;
-  for (int64_t f = 0; f < n; ++f) {
-    const uint8_t* row_codes = codes + f * blocks * 16;
-    const uint8_t* row_scales = scales + f * blocks;
-    Sums<kRows> sums;
-    sums.clear();
-    prefetch_scales_ahead(row_scales, blocks);
-    int64_t b = 0;
-    for (; b + 4 <= blocks; b += 4) {
-      _mm_prefetch(reinterpret_cast<const char*>(row_codes + b * 16) + kCodesAheadBytes,
-                   _MM_HINT_T0);
-      for (int i = 0; i < 4; ++i)
-        sums.add(i % kChains, decode(row_codes + (b + i) * 16, row_scales[b + i]), rows,
-                 (b + i) * 32);
-    }
-    for (; b < blocks; ++b) sums.add(0, decode(row_codes + b * 16, row_scales[b]), rows, b * 32);
-    for (int r = 0; r < kRows; ++r) z[r * z_stride + f] = sums.total(r);
-  }
+  const int64_t blocks = k / 32, part = n / kPlaces;
+  for (int64_t f = 0; f < part; ++f)
+    dot_mxfp4_places<kRows, kPlaces>(codes + f * blocks * 16, scales + f * blocks, part, blocks,
+                                     rows, z + f, z_stride);
+  for (int64_t f = part * kPlaces; f < n; ++f)
+    dot_mxfp4_places<kRows, 1>(codes + f * blocks * 16, scales + f * blocks, 0, blocks, rows, z + f,
+                               z_stride);
 }
 
 void dot_dense(const uint16_t* weight, int64_t n, int64_t k, const void* const* x, int rows,
