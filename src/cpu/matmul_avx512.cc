@@ -2,7 +2,7 @@
 //
 // Work    decode: one weight row at a time, or one in each of four places for a single row of
 //         activations; a block's 32 codes become two vectors (even and odd elements) by one lookup
-//         each. prefill: 8 features x 32 tokens in 16 accumulators.
+//         each. prefill: 12 features x 32 tokens in 24 accumulators.
 // Order   decode keeps kChains pairs of vectors in turn; prefill adds k after k.
 // Needs   AVX-512 F, BW, DQ, VL
 #include "cpu/matmul_avx512.h"
@@ -205,7 +205,7 @@ void panel_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t block_stri
   }
 }
 
-constexpr int kTile = 8;
+constexpr int kTile = 12;
 
 // kTile features x kVectors groups of 16 tokens.
 template <int kVectors>
@@ -261,7 +261,7 @@ const MatmulKernels& matmul_kernels_avx512() {
                                              .dot_mxfp4 = dot_mxfp4_avx512,
                                              .panel_element_bytes = 4,
                                              .feature_tile = kTile,
-                                             .features_per_task = 64,
+                                             .features_per_task = 96,
                                              .k_chunk = 288,
                                              .pack_group = pack_group_avx512,
                                              .pack_group_mxfp4 = pack_group_avx512,
