@@ -9,7 +9,7 @@
 
 namespace moxie::cpu {
 
-inline constexpr int64_t kRangesPerTask = 30;  // see MatmulKernels::multiply_weights
+inline constexpr int64_t kRangesPerTask = 45;  // see MatmulKernels::multiply_weights
 
 // Panels hold a multiple of this many features, the last ones zero.
 int64_t feature_padding(const MatmulKernels& kernels);
