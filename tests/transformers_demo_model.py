@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 import zlib
 
@@ -32,7 +33,7 @@ except ImportError as missing:
     sys.exit(77)
 
 from tools.demo_model import checkpoints, export, mxfp4, packing, plot, scoring, shards, train  # noqa: E402
-from tools.demo_model.model import Config, GptOss  # noqa: E402
+from tools.demo_model.model import Attention, Config, GptOss, block_mask, masks  # noqa: E402
 from tools.demo_model.optimizer import Optimizer, orthogonalise  # noqa: E402
 
 SPECIAL = {name: 50 + at for at, name in enumerate(
@@ -143,9 +144,26 @@ class Architecture(unittest.TestCase):
         self.assertEqual(weights, weight)
         self.assertAlmostEqual(losses / weights, total / weight, delta=1e-5 * total / weight)
 
+    def test_attention_in_blocks_is_attention(self):
+        """What a GPU trains with, and everything else: documents of several lengths, padding, windows and sinks."""
+        attention = Attention(SMALL, 0)
+        generator = torch.Generator().manual_seed(4)
+        time, half = 200, SMALL.head_dim // 2
+        with torch.no_grad():
+            attention.sinks.copy_(torch.randn(attention.sinks.shape, generator=generator))
+            x, angles = torch.randn(2, time, SMALL.hidden_size, generator=generator), torch.rand(2, time, half, generator=generator)
+            lengths = [torch.tensor([5, 130, 40, 25]), torch.tensor([1, 1, 198, 0])]
+            documents = torch.stack([torch.repeat_interleave(torch.tensor([0, 1, 2, -1]), length) for length in lengths]).int()
+            index = torch.arange(time)[None]
+            same = documents[:, :, None] == documents[:, None, :]
+            for reach, allowed in zip((1 << 30, SMALL.sliding_window), masks(index, index, SMALL.sliding_window)):
+                want = attention(x, angles.cos(), angles.sin(), allowed & same)
+                got = attention(x, angles.cos(), angles.sin(), block_mask(documents, torch.tensor(reach)))
+                self.assertLessEqual(distance(got, want), 1e-5)
+
     def test_generation_is_the_greedy_choice_of_whole_forward_passes(self):
         model = small_model("floor")
-        prompts = [some_tokens(30), some_tokens(3, 9), some_tokens(17, 10)]
+        prompts = [some_tokens(30), some_tokens(3, 9), some_tokens(17, 10), some_tokens(9, 11)]
         answers = model.generate(prompts, 24, {7, 12, 33})
         for prompt, answer in zip(prompts, answers):
             ids = list(prompt)
@@ -248,7 +266,7 @@ class Training(unittest.TestCase):
             ids = np.array(sum(texts, []), dtype=np.uint16)
             np.save(pathlib.Path(name) / "0.ids.npy", ids)
             np.save(pathlib.Path(name) / "0.mask.npy", (ids != 3).astype(np.uint16))
-            documents, dropped = shards.read_folder(pathlib.Path(name), 10, SPECIAL)
+            documents, dropped = shards.read(shards.all_in(pathlib.Path(name)), 10, SPECIAL)
         self.assertEqual((documents.starts.tolist(), dropped), ([0, 4, 10], 1))
         self.assertEqual(documents.ids.tolist(), texts[0] + texts[1])
         self.assertEqual(documents.mask.tolist(), [1, 0, 1, 1, 1, 0, 1, 1, 1, 1])
@@ -336,7 +354,7 @@ class Training(unittest.TestCase):
             np.save(folder / "data" / "mask.npy", documents.mask)
             (folder / "tokenizer.json").write_text(json.dumps({
                 "added_tokens": [{"content": k, "id": v} for k, v in SPECIAL.items()],
-                "model": {"ignore_merges": True, "vocab": {}, "merges": []}}))
+                "model": {"ignore_merges": True, "vocab": {chr(0x21 + at): at for at in range(50)} | {chr(0x60 + at): at for at in range(59, 64)}, "merges": []}}))
             (folder / "config.json").write_text(json.dumps(TINY))
             (folder / "sets").mkdir()
             with (folder / "sets" / "backwards.jsonl").open("w") as file:
@@ -372,6 +390,38 @@ class Training(unittest.TestCase):
             resumed = run("resumed", *short, "--resume", str(folder / "half"))
             for key in straight:
                 self.assertTrue(torch.equal(straight[key], resumed[key]), key)
+
+            # Shards as make_shards.py numbers them, some of which come late: the same as when all are there; the end is when none comes.
+            third = len(documents) // 3
+            for number in range(3):
+                part = slice(documents.starts[number * third], documents.starts[(number + 1) * third])
+                np.save(folder / f"train-ids-{number:05}.npy", documents.ids[part])
+                np.save(folder / f"train-mask-{number:05}.npy", documents.mask[part])
+
+            def move(numbers: range) -> None:
+                for number in numbers:
+                    for kind in ("mask", "ids"):
+                        (folder / f"train-{kind}-{number:05}.npy").rename(folder / "shards" / f"train-{kind}-{number:05}.npy")
+
+            (folder / "shards").mkdir()
+            streamed = ["--steps", "1000", "--data", str(folder / "shards"), "--shards", "1"]
+            move(range(1))
+            late = threading.Timer(1, move, [range(1, 3)])
+            late.start()
+            seconds = train.WAIT_SECONDS
+            try:
+                train.WAIT_SECONDS = 5
+                awaited = run("awaited", *streamed)
+                train.WAIT_SECONDS = 0.2
+                there = run("there", *streamed)
+            finally:
+                train.WAIT_SECONDS = seconds
+                late.join()
+            facts = checkpoints.load(folder / "awaited")[1]
+            self.assertEqual(facts["place"]["turn"], 2)
+            self.assertTrue(10 < facts["step"] < 1000, facts)
+            for key in there:
+                self.assertTrue(torch.equal(awaited[key], there[key]), key)
 
             run("timed", "--steps", "100000", "--minutes", "0.001", "--reserve-seconds", "0")
             self.assertLess(checkpoints.load(folder / "timed")[1]["step"], 100)

@@ -103,7 +103,7 @@ def batches(documents: Documents, row_length: int, num_rows: int, seed: int | No
         yield fill(documents, waiting, row_length, num_rows)
 
 
-def ahead(items: Iterator, depth: int = 4) -> Iterator:
+def ahead(items: Iterator, depth: int = 16) -> Iterator:
     """The items, made in a thread of their own up to `depth` before they are asked for."""
     line: queue.Queue = queue.Queue(depth)
     end = object()

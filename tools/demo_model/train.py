@@ -28,17 +28,21 @@ from .model import Config, GptOss  # noqa: E402
 from .optimizer import Optimizer  # noqa: E402
 from .tokenizer import Tokenizer  # noqa: E402
 
+WAIT_SECONDS = 60  # for a shard
 FLUSH_STEPS = 20  # how often a GPU's queue is waited for, to log and to look at the clock
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--data", type=pathlib.Path, required=True, help="folder of shards; read anew after each pass over it")
+    add("--data", type=pathlib.Path, required=True, help="folder of shards; read anew for each pass")
+    add("--shards", type=int, help="of a pass: pass t takes numbers t * SHARDS and up, waits for them, and training ends when they do not come; "
+        "default: each pass takes all that are there")
     add("--tokenizer", type=pathlib.Path, required=True, help="tokenizer.json, for the ids of special tokens")
     add("--out", type=pathlib.Path, required=True)
     add("--sets", type=pathlib.Path, help="folder of held-out sets (make_sets.py)")
     add("--items-per-ability", type=int, default=300, help="that are scored; default 300")
+    add("--score", action=argparse.BooleanOptionalAction, default=True, help="let the model answer the sets at the end; otherwise their loss only")
     add("--config", type=pathlib.Path, help="JSON of the model's sizes that differ from the demo model's")
     add("--resume", type=pathlib.Path, help="folder of a checkpoint")
     add("--fresh", action="store_true", help="with --resume: take the weights only and warm up a fresh optimizer")
@@ -85,14 +89,22 @@ class Place:
 
 
 def endless_batches(arguments: argparse.Namespace, place: Place) -> Iterator[tuple[packing.Batch, Place]]:
-    """Batches from a place on, each with the place behind it."""
+    """Batches from a place on, each with the place behind it. They are the same however fast shards are written."""
     turn, skip, expected = place.turn, place.batch, place.data
     while True:
-        documents, dropped = shards.read_folder(arguments.data, arguments.length, special_tokens(arguments.tokenizer))
+        if arguments.shards:
+            paths = shards.numbered(arguments.data, range(turn * arguments.shards, (turn + 1) * arguments.shards), WAIT_SECONDS)
+            if not paths:
+                print(f"the shards of pass {turn} did not come in {WAIT_SECONDS} s: the data ends here", flush=True)
+                return
+        else:
+            paths = shards.all_in(arguments.data)
+        documents, dropped = shards.read(paths, arguments.length, special_tokens(arguments.tokenizer))
         data = shards.fingerprint(documents)
         if expected and expected != data:
-            print(f"the data is not that of the checkpoint: {data[0]} conversations, pass {turn + 1} begins", flush=True)
-            turn, skip = turn + 1, 0
+            print(f"pass {turn}: the data is not that of the checkpoint, {data[0]} conversations; the next pass begins", flush=True)
+            turn, skip, expected = turn + 1, 0, []
+            continue
         expected = []
         print(f"pass {turn}: {len(documents)} conversations, {len(documents.ids)} tokens, {int(documents.mask.sum())} learned, "
               f"{dropped} too long for a row", flush=True)
@@ -104,6 +116,56 @@ def endless_batches(arguments: argparse.Namespace, place: Place) -> Iterator[tup
         if seen == 0:
             sys.exit(f"{arguments.data}: less than one batch of {arguments.rows} rows of {arguments.length} tokens")
         turn, skip = turn + 1, 0
+
+
+class Step:
+    """The clipped gradients of a batch, left at the parameters, and what is logged of it: loss, balance and norm, float32 [3].
+
+    On a GPU all of it is recorded at the first batch and replayed from then on: launched one by one, some thousand kernels take
+    longer than they run. What a replay gives is held against what launching gave before it is relied upon.
+    """
+
+    def __init__(self, model: GptOss, clip: float, record: bool) -> None:
+        self.model, self.clip, self.to_record = model, clip, record
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, tensors: list[torch.Tensor]) -> torch.Tensor:
+        if self.to_record:
+            self.to_record = False
+            try:
+                self.record(tensors)
+            except RuntimeError as error:
+                print(f"steps are not replayed: {error}", flush=True)
+        if self.graph is None:
+            return self.launch([tensor.to(self.model.quantising.device, non_blocking=True) for tensor in tensors])
+        for mine, tensor in zip(self.inputs, tensors, strict=True):
+            mine.copy_(tensor, non_blocking=True)
+        self.graph.replay()
+        return self.values.clone()
+
+    def launch(self, tensors: list[torch.Tensor]) -> torch.Tensor:
+        for parameter in self.model.parameters():
+            parameter.grad = None
+        loss, balance = self.model.loss(*tensors)
+        (loss + self.model.config.router_aux_loss_coef * balance).backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        return torch.stack([loss.detach(), balance.detach(), norm.detach()])
+
+    def record(self, tensors: list[torch.Tensor]) -> None:
+        self.inputs = [tensor.to(self.model.quantising.device) for tensor in tensors]
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(3):  # compiles, and lets libraries set themselves up
+                launched = self.launch(self.inputs)
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self.values = self.launch(self.inputs)
+        graph.replay()
+        if not torch.equal(self.values, launched):
+            raise RuntimeError(f"a replay gives {self.values.tolist()}, not {launched.tolist()}")
+        self.graph = graph
 
 
 class Log:
@@ -216,20 +278,19 @@ def main(argv: list[str] | None = None) -> int:
             print(f"step {step:6}  held-out loss {value:.4f}", flush=True)
             flushed_at = time.monotonic()
 
+    take_step = Step(model, arguments.clip, on_gpu)
     source = packing.ahead(endless_batches(arguments, place))
     while step < arguments.steps and time.monotonic() < deadline:
-        batch, place = next(source)
+        following = next(source, None)
+        if following is None:
+            break
+        batch, place = following
         model.quantising.fill_(step >= arguments.quantise_from)
         tensors = [torch.from_numpy(array) for array in batch.arrays()]
-        loss, balance = model.loss(*(tensor.to(device, non_blocking=True) for tensor in tensors))
-        (loss + config.router_aux_loss_coef * balance).backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), arguments.clip)
+        values = take_step([tensor.pin_memory() for tensor in tensors] if on_gpu else tensors)
         factor = rate_factor(step, arguments, fresh_from)
         optimizer.step(factor)
-        for parameter in model.parameters():
-            parameter.grad = None
-        pending.append({"step": step, "rate": factor, "quantised": rule is not None and step >= arguments.quantise_from,
-                        "values": torch.stack([loss.detach(), balance.detach(), norm.detach()])})
+        pending.append({"step": step, "rate": factor, "quantised": rule is not None and step >= arguments.quantise_from, "values": values})
         step += 1
         if step % FLUSH_STEPS == 0:
             flush()
@@ -237,6 +298,7 @@ def main(argv: list[str] | None = None) -> int:
             flush()
             measure()
     flush()
+    del take_step  # and the memory that its recording holds
 
     facts = {"config": dataclasses.asdict(config), "step": step, "steps": arguments.steps, "place": dataclasses.asdict(place),
              "optimizer": arguments.optimizer, "optimizer_count": optimizer.count, "fresh_from": fresh_from, "scale_rule": rule}
@@ -247,13 +309,15 @@ def main(argv: list[str] | None = None) -> int:
         model.quantising.fill_(rule is not None)
         measure()
         log.draw()
+    if items and arguments.score:
         columns = {}
         for name, quantising in (("MXFP4 experts", True), ("unquantised", False)):
             if rule is None and quantising:
                 continue
             model.quantising.fill_(quantising)
             wrong: list[tuple[scoring.Item, list[int]]] = []
-            scores = scoring.exact_match(model, items, special["<|start|>"], {special["<|return|>"], special["<|call|>"]}, wrong=wrong)
+            stops = {special["<|return|>"], special["<|call|>"]}
+            scores = scoring.exact_match(model, items, special["<|start|>"], stops, batch=512 if on_gpu else 64, wrong=wrong)
             columns[name] = scores
             write_wrong(arguments.out / "wrong.jsonl", Tokenizer.load(arguments.tokenizer), wrong)
             log.write([{"step": step, "quantised": quantising, "exact_match": {a: [s.right, s.total] for a, s in scores.items()}}])
