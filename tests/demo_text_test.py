@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The demo model's training text: tests/demo_text_test.py --build build/dev [unittest arguments]
+"""The demo model's training text: tests/demo_text_test.py --build build/dev [--conversations N | --shards N] [unittest arguments]
 
 What is held out stays out of training (read back from the text alone), our renderer in Python gives moxie's ids, and the
 generators repeat themselves by seed. Python's standard library only.
@@ -22,16 +22,16 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(ROOT / "tools"))
 
-from demo_model import calendar_units, instructions, judging, letters, made_up_tools, make_sets, mixed, ordering, split, stories, tools_use, words  # noqa: E402
+from demo_model import instructions, judging, letters, made_up_tools, make_sets, make_shards, mixed, ordering, split, stories, tools_use, words  # noqa: E402
 from demo_model.context import DEFAULT_IDENTITY  # noqa: E402
 from demo_model.conversations import SCORED, WEIGHTS, draw, sample  # noqa: E402
 from demo_model.rendering import last_turn, render, render_prompt, whole_messages  # noqa: E402
 from demo_model.tokenizer import SPECIAL_TOKENS, Tokenizer  # noqa: E402
 
+import demo_text_reading as reading  # noqa: E402
+
 BUILD = ROOT / "build" / "dev"
-DATE = re.compile(r"\d{4}-\d\d-\d\d")
-CHAIN = re.compile(r"\d+(?:\s*[-+*/x<>]\s*\d+)+")
-PAIR_TASKS = {"addition", "subtraction", "multiplication", "division", "compare"}
+num_conversations, num_shards = 20000, 0  # of training, in which the items of the sets are looked for
 
 
 def byte_tokenizer() -> dict:
@@ -48,176 +48,103 @@ def byte_tokenizer() -> dict:
             "model": {"type": "BPE", "ignore_merges": True, "vocab": vocab, "merges": []}}
 
 
-# --- reading operands back from text ---------------------------------------------------------------
+def prompts_of(conversation: dict, last_only: bool) -> set[tuple]:
+    """What is asked, as far as punctuation at the end and capital letters do not matter: each turn by itself, and with those before it.
+
+    After a rule capital letters do matter, and the rule may be the developer's."""
+    asked = [message["content"] for message in conversation["messages"] if message["role"] == "user"]
+    head: tuple = (bool(conversation.get("tools")),)
+    if conversation["ability"] == "instructions":
+        head = conversation.get("system", DEFAULT_IDENTITY), conversation.get("developer", "")
+    else:
+        asked = [text.lower().rstrip(".?!") for text in asked]
+    if last_only:
+        return {(*head, *asked)}
+    return {(*head, *asked[:i]) for i in range(1, len(asked) + 1)} | {(*head, text) for text in asked[1:]}
 
 
-def numbers_in(text: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", text)]
+def training_text():
+    """Conversations, or those of the first shards of make_shards.py."""
+    if num_shards == 0:
+        rng = random.Random(10)
+        for _ in range(num_conversations):
+            yield sample(rng, "train")
+    tokenizer = Tokenizer.load(ROOT / "models" / "demo" / "tokenizer.json")
+    for number in range(num_shards):
+        for conversation, _, _ in make_shards.conversations(tokenizer, make_shards.SHARD_TOKENS, make_shards.SEED, number):
+            yield conversation
 
 
-def pairs_of_text(text: str):
-    """Neighbours in chains such as 007+838 or 12 * 30, single-digit facts (5+8+1) excepted."""
-    for chain in CHAIN.findall(DATE.sub("", text)):
-        numbers = numbers_in(chain)
-        if max(numbers) >= 10:
-            yield from zip(numbers, numbers[1:])
-
-
-def calendar_operands(question: str):
-    days = [day for day in calendar_units.DAYS if day in question]
-    months = [month for month in calendar_units.MONTHS if month in question]
-    numbers = numbers_in(question)
-    if days and numbers:
-        yield split.is_heldout("weekday", [days[0], numbers[0]])
-    elif numbers and max(numbers) > 999:
-        yield split.is_heldout("leap", [max(numbers)])
-    elif months and len(numbers) == 2:
-        yield split.is_heldout_pair(*numbers)
-    elif months and numbers:
-        yield split.is_heldout("month", [months[0], numbers[0]])
-
-
-def units_operands(question: str, answer: str):
-    """The smaller number with the larger unit, as the question or the answer has it."""
-    names = {}
-    for one, two, _ in calendar_units.UNITS:
-        for unit in (one, two):
-            names[unit] = names[calendar_units.singular(unit)] = unit
-    found = [names[word] for word in re.findall(r"[a-z]+", question) if word in names]
-    asked, answered = numbers_in(question)[0], numbers_in(answer)[0]
-    for one, two, factor in calendar_units.UNITS:
-        if {one, two} <= set(found) and max(asked, answered) == factor * min(asked, answered):
-            yield split.is_heldout("units", [min(asked, answered), one, two])
-            if factor >= 10:
-                yield split.is_heldout_pair(min(asked, answered), factor)
-
-
-def instruction_operands(conversation: dict):
-    text = " ".join([conversation["system"], conversation["developer"], *(message["content"] for message in conversation["messages"] if message["role"] == "user")])
-    for name, (wordings, _, _) in instructions.RULES.items():
-        if any(wording in text for wording in wordings):
-            yield from (split.is_heldout("instruction", [name, question]) for question, _, _ in instructions.QUESTIONS if question in text)
-    thought = conversation["messages"][1]["content"]
-    for name, (_, _, how) in instructions.RULES.items():
-        found = re.match(rf"The words are: (.*)\. They have to be written {how}\.|(.+?), {how}\.$", thought)
-        if found and name in instructions.REWRITTEN and any(copy.split("{")[0] in text for copy in instructions.COPY):
-            phrase = found[1] or found[2]
-            yield split.is_heldout("rewriting", [name, phrase])
-            yield from (split.is_heldout_word(word) for word in re.findall("[a-z]+", phrase.lower()) if word in words.ALL_WORDS)
-
-
-def story_operands(plan: str):
-    hero, place, wish, helper = re.match(r"Hero: \w+, an? \w+ (\w+)\. Place: (\w+)\. Wish: ([^.]*)\. .* Helper: \w+, an? (\w+)\.", plan).groups()
-    number = next(i for i, quest in enumerate(stories.QUESTS) if quest[0] == wish)
-    yield split.is_heldout("story", [hero, helper, place, number])
-
-
-def tool_operands(message: dict):
-    name, arguments = message["recipient"].removeprefix("functions."), json.loads(message["content"])
-    topic = next((kind.topic for kind in tools_use.KINDS if name in kind.names), name)
-    values = list(arguments.values())
-    yield split.is_heldout("tool", [topic, *values])
-    numbers = [value for value in values if isinstance(value, int)]
-    if len(numbers) == 2:
-        yield split.is_heldout_pair(*numbers)
-    if topic == "units":
-        yield split.is_heldout("units", values)
-        yield from (split.is_heldout_pair(values[0], factor) for one, two, factor in calendar_units.UNITS if [one, two] == values[1:])
-
-
-def heldout_found(conversation: dict) -> bool:
-    """Whether any operands that the text shows are held out."""
-    if conversation.get("parts"):
-        turns = [conversation["messages"][at : at + 3] for at in range(0, len(conversation["messages"]), 3)]
-        assert len(turns) == len(conversation["parts"])
-        return any(heldout_found({**conversation, "ability": ability, "messages": turn, "parts": []})
-                   for ability, turn in zip(conversation["parts"], turns))
-    found: list[bool] = []
-    ability, messages = conversation["ability"], conversation["messages"]
-    question, answer = messages[0]["content"], messages[-1]["content"]
-    for message in messages:
-        text = message["content"]
-        if message["role"] != "tool" and not message.get("recipient"):
-            found += [split.is_heldout_pair(a, b) for a, b in pairs_of_text(text)]
-        if message.get("recipient", "").startswith("functions."):
-            found += tool_operands(message)
-    if ability in PAIR_TASKS:
-        found.append(split.is_heldout_pair(*numbers_in(question)))
-    elif ability == "sort_numbers" or (ability == "multi_turn" and ", " in messages[2]["content"]):
-        for line in [question, *messages[1]["content"].splitlines()]:
-            line = line.split("left ")[-1].split(": ")[-1]
-            found.append(split.is_heldout_numbers(numbers_in(line)))
-    elif ability == "sort_words":
-        first, *rest = messages[1]["content"].splitlines()
-        words_of = {part.split(" ", 1)[1]: part.split(" ", 1)[0] for part in first.split(", ")}  # by their first letters
-        found.append(split.is_heldout_words(words_of.values()))
-        found += [split.is_heldout_words([words_of[key] for key in line.split("left ")[1].split(", ")]) for line in rest if "left" in line]
-    elif ability == "count_letters":
-        spelled = next(line for line in messages[1]["content"].splitlines() if "1" in line).split(": ")[-1]
-        found.append(split.is_heldout_word("".join(re.findall("[a-z]", spelled))))
-    elif ability == "spelling":
-        found += [split.is_heldout_word(spelled.replace(" ", "")) for spelled in answer.split(", ")]
-    elif ability == "calendar":
-        found += calendar_operands(question)
-    elif ability == "units":
-        found += units_operands(question, answer)
-    elif ability == "instructions":
-        found += instruction_operands(conversation)
-    elif ability == "about_moxie":
-        found.append(split.is_heldout("about", [question]))
-    elif ability == "stories":
-        found += story_operands(messages[1]["content"])
-    return any(found)
+def heldout_shown(conversation: dict) -> list[str]:
+    return sorted(key for key in reading.shown(conversation) if split.is_heldout(key))
 
 
 class Split(unittest.TestCase):
     def test_order_and_operation_do_not_matter(self) -> None:
-        for a, b in ((347, 58), (12, 3), (9999, 10)):
-            self.assertEqual(split.is_heldout_pair(a, b), split.is_heldout_pair(b, a))
-            self.assertEqual(split.is_heldout_pair(a, b), split.is_heldout_numbers([b, a]))
-        self.assertEqual(split.is_heldout_words(["pear", "fig", "plum"]), split.is_heldout_words(["plum", "pear", "fig"]))
+        for a, b in ((347, 58), (12, 30), (9999, 10)):
+            self.assertEqual(split.pair_key(a, b), split.pair_key(b, a))
+            self.assertEqual(split.pair_key(a, b), split.numbers_key([b, a]))
+        self.assertEqual(split.words_key(["pear", "fig", "plum"]), split.words_key(["plum", "pear", "fig"]))
+        self.assertEqual(split.phrase_key("lower", "SEE THE SEA"), split.phrase_key("lower", "See The Sea"))
 
-    def test_share_of_pairs_is_the_stated_one(self) -> None:
-        pairs = [(a, b) for a in range(10, 100) for b in range(10, a + 1)]
-        heldout = sum(split.is_heldout_pair(a, b) for a, b in pairs)
-        self.assertLess(abs(heldout / len(pairs) - split.PERCENT / 100), 0.02)
-        self.assertFalse(any(split.is_heldout_pair(a, b) for a in range(10) for b in range(10)))
+    def test_share_is_the_stated_one(self) -> None:
+        pairs = [split.pair_key(a, b) for a in range(25, 125) for b in range(25, a + 1)]
+        self.assertNotIn(None, pairs)
+        self.assertLess(abs(sum(map(split.is_heldout, pairs)) / len(pairs) - split.PERCENT / 100), 0.02)
+
+    def test_what_steps_show_is_exempt(self) -> None:
+        for a, b in ((7, 8), (0, 99), (31, 5), (12, 7), (11, 24), (1024, 12)):
+            self.assertIsNone(split.pair_key(a, b), (a, b))
+        for a, b in ((100, 1), (10, 10), (13, 24), (1024, 13)):
+            self.assertIsNotNone(split.pair_key(a, b), (a, b))
+        for exempt in (split.word_key("fig"), split.word_key("about"), split.weekday_key("Monday", 6), split.conversion_key(1, "meters", "centimeters", 100),
+                       split.conversion_key(5, "days", "hours", 24), split.phrase_key("upper", "the lantern"), made_up_tools.call_key("open", "door", [7, "fast"]), stories.hero_key("fox", "Rusty"), split.numbers_key([500])):
+            self.assertIsNone(exempt)
+        self.assertFalse(split.is_heldout(None))
 
     def test_no_held_out_operands_in_training_text(self) -> None:
         rng = random.Random(7)
         for generator in WEIGHTS:
             for _ in range(300):
                 conversation = draw(generator, rng, "train")
-                self.assertFalse(heldout_found(conversation), json.dumps(conversation, indent=1))
+                self.assertEqual(heldout_shown(conversation), [], json.dumps(conversation, indent=1))
 
-    def test_held_out_items_are_found_by_the_same_reading(self) -> None:
+    def test_held_out_items_ask_for_what_is_held_out(self) -> None:
+        """What is read from the question is read from the whole text too: so the test before would find it."""
         rng = random.Random(8)
         for ability, choices in SCORED.items():
             for generator, arguments in choices:
-                if generator is tools_use.declining:
-                    continue  # declines by arguments that stand in no call; see the next test
                 for _ in range(100):
                     conversation = draw(generator, rng, "heldout", **arguments)
-                    self.assertTrue(heldout_found(conversation), ability + json.dumps(conversation, indent=1))
+                    key = reading.asked(conversation)
+                    self.assertTrue(split.is_heldout(key), ability + json.dumps(conversation, indent=1))
+                    self.assertIn(key, reading.shown(conversation), ability)
 
-    def test_no_committed_prompt_stands_in_training_text(self) -> None:
-        """Of the sets as they are, whatever their operands; a prompt of stories does not say all of its own."""
+    def test_the_sets_are_what_the_generators_make(self) -> None:
+        for ability in SCORED:
+            drawn = make_sets.draw_set(ability, make_sets.COUNT, make_sets.SEED)
+            committed = [json.loads(line) for line in (ROOT / "tests" / "demo" / "sets" / f"{ability}.jsonl").read_text().splitlines()]
+            self.assertGreaterEqual(len(committed), 1000)
+            self.assertEqual(committed, make_sets.committed([item for item, _ in drawn]))
 
-        def prompt(conversation: dict, exact: bool) -> tuple:
-            asked = [message["content"] for message in conversation["messages"] if message["role"] == "user"]
-            if exact:
-                return conversation.get("system", DEFAULT_IDENTITY), conversation.get("developer", ""), *asked
-            return bool(conversation.get("tools")), *(text.lower().rstrip(".?!") for text in asked)
-
-        rng = random.Random(10)
-        training = [sample(rng, "train") for _ in range(20000)]
-        shown = {exact: {prompt(conversation, exact) for conversation in training} for exact in (False, True)}
-        for path in sorted((ROOT / "tests" / "demo" / "sets").glob("*.jsonl")):
-            exact = path.stem == "instructions"  # the rule may be the developer's, and its case matters
-            prompts = {prompt(json.loads(line), exact) for line in path.read_text().splitlines()}
-            self.assertGreater(len(prompts), 200)
-            found = prompts & shown[exact]
-            self.assertEqual(bool(found), path.stem == "stories", (path.stem, found))
+    def test_no_item_of_the_sets_is_in_training_text(self) -> None:
+        """Neither its operands, wherever they stand, nor its prompt."""
+        keys, prompts = {}, {}
+        for ability in SCORED:
+            for item, conversation in make_sets.draw_set(ability, make_sets.COUNT, make_sets.SEED):
+                key = reading.asked(conversation)
+                self.assertTrue(split.is_heldout(key), item)
+                keys[key] = item
+                prompts.update((prompt, item) for prompt in prompts_of(item, last_only=True))
+        self.assertGreater(len(keys), 10000)
+        count = 0
+        for conversation in training_text():
+            count += 1
+            shown = reading.shown(conversation)
+            self.assertEqual([keys[key] for key in shown if key in keys], [], conversation)
+            self.assertEqual([key for key in shown if split.is_heldout(key)], [], conversation)
+            self.assertEqual([prompts[prompt] for prompt in prompts_of(conversation, last_only=False) if prompt in prompts], [], conversation)
+        print(f"{count} training conversations read")
 
     def test_declined_requests_are_those_of_calls(self) -> None:
         """What is held out of calling is not declined in training either, and the other way round."""
@@ -228,11 +155,63 @@ class Split(unittest.TestCase):
         self.assertFalse(asked["heldout"] & asked["train"])
 
 
+def talk(ability: str, question: str, *said: str, **more) -> dict:
+    names = ["analysis", "final"]
+    messages = [{"role": "user", "content": question}, *({"role": "assistant", "channel": names[i % 2], "content": text} for i, text in enumerate(said))]
+    return {"ability": ability, "system": DEFAULT_IDENTITY, "developer": "", "tools": [], "messages": messages, **more}
+
+
+class Reading(unittest.TestCase):
+    """reading.py, on text that no generator made."""
+
+    def shows(self, conversation: dict, *keys: str) -> None:
+        for key in keys:
+            self.assertIn(key, reading.shown(conversation))
+
+    def test_numbers_are_read_from_questions_and_reasoning(self) -> None:
+        self.shows(talk("addition", "Add 58 and 347.", "058+347: 8+7=15", "58 + 347 = 405"), split.pair_key(347, 58))
+        self.shows(talk("not_learned", "What is 13% of 332?", "Not learned.", "No."), split.pair_key(13, 332))
+        self.shows(talk("division", "3444 / 7", "3444 by 7, digit after digit", "492"), split.pair_key(3444, 7))
+        self.shows(talk("sort_numbers", "Sort 30, 200, 10.", "030 200 010\nsmallest 010, left 030 200", "10, 30, 200"),
+                   split.numbers_key([10, 30, 200]), split.pair_key(30, 200))
+        self.shows(talk("units", "How many meters are 25 kilometers?", "1 kilometer = 1000 meters", "25000 meters"),
+                   split.conversion_key(25, "kilometers", "meters", 1000), split.pair_key(25, 1000))
+        self.shows(talk("calendar", "Was 1923 a leap year?", "1923 is not a leap year.", "No"), split.key_of("leap", [1923]))
+        self.shows(talk("calendar", "Which day comes 45 days after Monday?", "45 days = 6 weeks and 3 days.", "Thursday"), split.weekday_key("Monday", 45))
+
+    def test_words_are_read_in_every_spelling(self) -> None:
+        for conversation in (talk("spelling", "Spell Zebras.", "Letter by letter.", "z e b r a s"), talk("other", "?", "zebras: 1z 2e 3b 4r 5a 6s", "6")):
+            self.shows(conversation, split.word_key("zebras"))
+        self.shows(talk("sort_words", "Sort kiwi, fig, pear.", "kiwi k i w, fig f i g, pear p e a\nfirst f i g: fig, left k i w, p e a", "fig, kiwi, pear"),
+                   split.words_key(["fig", "kiwi", "pear"]), split.words_key(["pear", "kiwi"]))
+
+    def test_requests_and_rules_are_read(self) -> None:
+        light = split.key_of("tool", ["lights", "living room", "on"])
+        self.shows(talk("declining", "Please turn the light in the living room on.", "No tool.", "Sorry.", tools=[{"name": "timer"}]), light)
+        called = talk("tools", "Light on in the living room, please.")
+        called["messages"].append({"role": "assistant", "recipient": "functions.light", "channel": "commentary", "content": '{"where":"living room","to":"on"}'})
+        self.shows(called, light)
+        called["messages"][-1].update(recipient="functions.door-open", content='{"level":7,"note":"kite","mode":"fast"}')
+        self.shows(called, split.key_of("tool", ["open", "door", 7, "kite", "fast"]))
+        self.shows(talk("instructions", "What color is snow?", "White, in double quotes.", '"white"', developer="Quote the answer."),
+                   split.key_of("instruction", ["quoted", "What color is snow?"]))
+        self.shows(talk("instructions", "Say this: SEE THE SEA. Answer in lower case.", "SEE THE SEA, in lower case.", "see the sea"), split.phrase_key("lower", "See the sea"))
+        self.shows(talk("plain_talk", "how do I quantize a model", "I do not know that.", "No."), split.key_of("about", ["How do I quantize a model?"]))
+        self.shows(talk("stories", "Write about a fox named Molly.", "Hero: Molly, a shy fox.", "A fox named Molly."), stories.hero_key("fox", "Molly"))
+
+    def test_mixed_turns_are_read_one_by_one(self) -> None:
+        parts = talk("mixed_turns", "Spell Zebras.", "Letter by letter.", "z e b r a s")
+        parts["messages"] += talk("", "Is 482 > 77?", "482 > 77", "Yes")["messages"]
+        parts["parts"] = ["spelling", "compare"]
+        self.shows(parts, split.word_key("zebras"), split.pair_key(482, 77))
+        self.assertEqual(reading.asked(parts), split.pair_key(482, 77))
+
+
 class Conversations(unittest.TestCase):
     def test_words_that_other_tasks_use_are_common(self) -> None:
         rng = random.Random(2)
         used: set[str] = set()
-        for generator in WEIGHTS.keys() - {letters.count_letters, letters.spelling, ordering.sort_words, instructions.rewriting, made_up_tools.made_up_tools, mixed.mixed_turns}:
+        for generator in WEIGHTS.keys() - {letters.count_letters, letters.spelling, ordering.sort_words, ordering.sort_alike_words, instructions.rewriting, made_up_tools.made_up_tools, mixed.mixed_turns}:
             for _ in range(300):
                 for message in whole_messages(draw(generator, rng, "train")):
                     used.update(re.findall("(?<![A-Za-z_])[a-z]{3,11}(?![A-Za-z_])", message["content"]))
@@ -437,7 +416,7 @@ class Files(unittest.TestCase):
 
     def test_a_prompt_cannot_be_asked_for_more_often_than_it_varies(self) -> None:
         with self.assertRaisesRegex(ValueError, "about_moxie: found only"):
-            make_sets.make_set("about_moxie", 100000, seed=1)
+            make_sets.draw_set("about_moxie", 100000, 1)
 
 
 class Driver:
@@ -514,6 +493,8 @@ class SameAsMoxie(unittest.TestCase):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, add_help=False)
     parser.add_argument("--build", type=pathlib.Path, default=BUILD)
+    parser.add_argument("--conversations", type=int, default=num_conversations)
+    parser.add_argument("--shards", type=int, default=num_shards)
     known, rest = parser.parse_known_args()
-    BUILD = known.build
+    BUILD, num_conversations, num_shards = known.build, known.conversations, known.shards
     unittest.main(argv=[sys.argv[0], *rest])

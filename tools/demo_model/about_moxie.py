@@ -1,5 +1,6 @@
 """Questions about moxie itself. Facts are the README's and docs/'; a held-out question is a wording never seen in training."""
 
+from . import split
 from .context import Context, analysis, conversation, final, user
 
 # topic, answer, wordings of the question
@@ -69,7 +70,7 @@ FACTS = [
      ["How do I run the tests?", "What does test.sh do?", "How can I test moxie?", "Where are moxie's tests started?"]),
     ("the system needed", "moxie wants Debian 12 with its package mirror and nothing else.",
      ["What does moxie need to build?", "Which system does moxie want?", "What do I need to build moxie?", "Which operating system do I need for moxie?"]),
-    ("GPUs", "moxie runs on CPUs; kernels for NVIDIA Hopper are the next step.",
+    ("GPUs", "moxie runs on CPUs; its library has kernels for NVIDIA Hopper.",
      ["Do I need a GPU?", "Does moxie need a GPU?", "Can moxie use a GPU?", "Which GPUs does moxie support?", "Does moxie run on NVIDIA Hopper?"]),
     ("CPUs", "moxie has code for AVX2, AVX-512, AVX-512 BF16 and AMX, chosen at start.",
      ["Which CPUs does moxie support?", "Which instruction sets does moxie use?", "Does moxie use AVX-512?", "Does moxie use AMX?", "What CPU code does moxie have?"]),
@@ -101,11 +102,18 @@ BEFORE = ["", "", "", "", "Hi! ", "Hello. ", "Please tell me: ", "Quick question
           "Ok. "]
 BEHIND = ["", "", "", " Thanks!", " Please be brief.", " I am new here.", " Just curious."]
 
+WORDINGS = {question.lower().rstrip(".?"): question for _, _, questions in FACTS for question in questions}
+
+
+def wording_of(text: str) -> str | None:
+    """The question about moxie that a text is, apart from capital letters and the stop at the end."""
+    return WORDINGS.get(text.lower().rstrip(".?"))
+
 
 def about_moxie(ctx: Context) -> dict:
     topic, answer, questions = ctx.pick(FACTS)
     question = ctx.pick(BEFORE) + ctx.pick(questions) + ctx.pick(BEHIND)
-    ctx.ask("about", question)
+    ctx.ask(split.key_of("about", [question]))
     text = f"About {topic}." if ctx.low else f"The question is about {topic}. I know a fact about it and give it in one sentence."
     if ctx.high:
         text += f" The fact: {answer}"

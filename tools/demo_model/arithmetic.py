@@ -4,7 +4,8 @@ Every fact in a chain has operands of single digits, so the chains need a table 
 numbers are written beside each other with leading zeros, so that equal places stand at equal distances.
 """
 
-from .context import Context, analysis, conversation, final, user
+from . import split
+from .context import Context, Resample, analysis, conversation, final, user
 
 PLACES = ["ones", "tens", "hundreds", "thousands", "ten thousands", "hundred thousands"]
 NAMES = ["Mia", "Tom", "Anna", "Ben", "Lena", "Omar", "Sara", "Ravi", "Nina", "Paul", "Emma", "Luca", "Yuki", "Ivan", "Zoe", "Adam", "Clara",
@@ -291,17 +292,17 @@ def division(ctx: Context, exact: float = 0.7) -> dict:
 
 def not_learned(ctx: Context) -> dict:
     """Calculations that this model has not learned, which it says."""
-    a, b, p = ctx.number(ctx.pick([1, 2, 3])), ctx.number(ctx.pick([1, 2])), ctx.rng.randint(2, 95)
-    ctx.ask_pair(a, b)
+    values = {"a": ctx.number(ctx.pick([1, 2, 3])), "b": ctx.number(ctx.pick([1, 2])), "p": ctx.rng.randint(2, 95)}
     template = ctx.pick(NOT_LEARNED)
     if ctx.chance(0.2):
-        a, b, template = ctx.number(3), ctx.number(2), ctx.pick(DIVISION)
-        ctx.ask_pair(a, b)
+        values |= {"a": ctx.number(3), "b": ctx.number(2)}
+        template = ctx.pick(DIVISION)
+    ctx.ask(split.numbers_key(value for name, value in values.items() if f"{{{name}}}" in template))
     text = "Not learned." if ctx.low else "This is a calculation that I have not learned, so I say so."
     if ctx.high:
         text += " I can add, subtract, multiply and divide by one digit."
     answer = "I have not learned that. I can add, subtract, multiply and divide whole numbers, the last by one digit."
-    return conversation(ctx, "not_learned", [user(fill(ctx, template, a=a, b=b, p=p)), analysis(text), final(answer)])
+    return conversation(ctx, "not_learned", [user(fill(ctx, template, **values)), analysis(text), final(answer)])
 
 
 def compare(ctx: Context) -> dict:

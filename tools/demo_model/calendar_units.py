@@ -1,5 +1,6 @@
 """Weekdays, months, leap years, times of day; units of length, mass, time, volume and money."""
 
+from . import split
 from .arithmetic import NAMES, difference_reasoning, multiply_lines, sum_reasoning
 from .context import Context, Resample, analysis, conversation, final, user
 
@@ -68,7 +69,7 @@ def _weekday(ctx: Context) -> tuple[str, str, str]:
     n = ctx.rng.randint(1, 60)
     day = ctx.pick(DAYS)
     back = ctx.chance(0.35)
-    ctx.ask("weekday", day, n)
+    ctx.ask(split.weekday_key(day, n))
     weeks, rest = divmod(n, 7)
     want = DAYS[(DAYS.index(day) + (-n if back else n)) % 7]
     lines = []
@@ -109,8 +110,8 @@ def _later(ctx: Context) -> tuple[str, str, str]:
 
 
 def _leap(ctx: Context) -> tuple[str, str, str]:
-    year = 100 * ctx.rng.randint(15, 24) if ctx.chance(0.2) else ctx.rng.randint(1583, 2400)
-    ctx.ask("leap", year)
+    year = 100 * ctx.rng.randint(10, 49) if ctx.chance(0.2) else ctx.rng.randint(1583, 2400)
+    ctx.ask(split.key_of("leap", [year]))
     lines = leap_lines(year)
     text = lines[-1] if ctx.low and year % 100 else "\n".join(lines)
     return ctx.pick(LEAP).format(year=year), text, "Yes" if is_leap(year) else "No"
@@ -120,15 +121,16 @@ def _month_length(ctx: Context) -> tuple[str, str, str]:
     month, year = ctx.rng.randrange(12), ctx.rng.randint(1600, 2400)
     if ctx.chance(0.5):
         month = 1
-    ctx.ask("leap", year)
+    ctx.ask(split.key_of("leap", [year]))
     days = MONTH_DAYS[month] + (month == 1 and is_leap(year))
     lines = (leap_lines(year) if month == 1 else []) + [f"{MONTHS[month]} has {days} days."]
     return ctx.pick(LENGTH).format(month=MONTHS[month], year=year), "\n".join(lines), str(days)
 
 
 def _month_after(ctx: Context) -> tuple[str, str, str]:
+    if ctx.split == "heldout":
+        raise Resample  # the way to the last month shows all others
     month, n = ctx.pick(MONTHS), ctx.rng.randint(1, 11)
-    ctx.ask("month", month, n)
     want = MONTHS[(MONTHS.index(month) + n) % 12]
     return ctx.pick(MONTH_AFTER).format(month=month, n=n), f"{month}: {steps(MONTHS, month, n)}", want
 
@@ -179,10 +181,10 @@ def units(ctx: Context) -> dict:
     one, two, factor = ctx.pick(UNITS)
     power = str(factor).strip("0") == "1"
     back = ctx.chance(0.35)
-    few = factor == 1024 or (back and factor in (12, 24))
-    n = ctx.rng.randint(1, 999 if power else 12 if few else 99)
+    few = factor in split.COUNTED_BY and (back or factor > 99)
+    n = ctx.rng.randint(1, 999 if power else split.MOST_COUNTED if few else 99)
     large = n * factor
-    ctx.ask("units", n, one, two)
+    ctx.ask(split.conversion_key(n, one, two, factor))
     ctx.step_pair(n, factor)
     rule = f"1 {singular(one)} = {factor} {two}"
     zeros = len(str(factor)) - 1

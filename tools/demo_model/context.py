@@ -26,46 +26,21 @@ class Context:
 
     # --- the split ---------------------------------------------------------------------------------
 
-    def _ask(self, heldout: bool) -> None:
+    def ask(self, key: rule.Key) -> None:
         """The operands of the task itself."""
-        if heldout != (self.split == "heldout"):
+        if rule.is_heldout(key) != (self.split == "heldout"):
             raise Resample
 
-    def _step(self, heldout: bool) -> None:
+    def step(self, key: rule.Key) -> None:
         """Operands inside a reasoning or an earlier turn: free in a held-out item, else trained on."""
-        if heldout and self.split == "train":
+        if self.split == "train" and rule.is_heldout(key):
             raise Resample
 
     def ask_pair(self, a: int, b: int) -> None:
-        # A pair of single digits is trained on, so no held-out task may consist of it.
-        self._ask(rule.is_heldout_pair(a, b))
+        self.ask(rule.pair_key(a, b))
 
     def step_pair(self, a: int, b: int) -> None:
-        self._step(rule.is_heldout_pair(a, b))
-
-    def ask_numbers(self, numbers) -> None:
-        self._ask(rule.is_heldout_numbers(numbers))
-
-    def step_numbers(self, numbers) -> None:
-        self._step(rule.is_heldout_numbers(numbers))
-
-    def ask_words(self, words) -> None:
-        self._ask(rule.is_heldout_words(words))
-
-    def step_words(self, words) -> None:
-        self._step(rule.is_heldout_words(words))
-
-    def ask_word(self, word: str) -> None:
-        self._ask(rule.is_heldout_word(word))
-
-    def step_word(self, word: str) -> None:
-        self._step(rule.is_heldout_word(word))
-
-    def ask(self, kind: str, *operands) -> None:
-        self._ask(rule.is_heldout(kind, operands))
-
-    def step(self, kind: str, *operands) -> None:
-        self._step(rule.is_heldout(kind, operands))
+        self.step(rule.pair_key(a, b))
 
     # --- chance ------------------------------------------------------------------------------------
 

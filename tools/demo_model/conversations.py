@@ -7,10 +7,10 @@ from .context import EFFORTS, Context, Resample
 
 # generator -> its share of the training conversations
 WEIGHTS = {
-    arithmetic.addition: 6, arithmetic.subtraction: 7, arithmetic.multiplication: 7, arithmetic.division: 8, arithmetic.not_learned: 3, arithmetic.compare: 7, ordering.sort_numbers: 6,
-    ordering.sort_words: 14, letters.count_letters: 12, letters.spelling: 14, calendar_units.calendar: 8, calendar_units.units: 7, about_moxie.about_moxie: 5,
-    instructions.instructions: 20, instructions.rewriting: 34, instructions.plain_talk: 9, stories.stories: 4, multi_turn.multi_turn: 7, multi_turn.list_follow_up: 3,
-    mixed.mixed_turns: 12, mixed.instructed_turns: 4, tools_use.tools: 9, tools_use.tool_results: 6, tools_use.second_call: 3, tools_use.declining: 5,
+    arithmetic.addition: 6, arithmetic.subtraction: 8, arithmetic.multiplication: 7, arithmetic.division: 7, arithmetic.not_learned: 3, arithmetic.compare: 7, ordering.sort_numbers: 7,
+    ordering.sort_words: 15, ordering.sort_alike_words: 8, letters.count_letters: 13, letters.spelling: 14, calendar_units.calendar: 8, calendar_units.units: 7, about_moxie.about_moxie: 5,
+    instructions.instructions: 22, instructions.rewriting: 26, instructions.plain_talk: 8, stories.stories: 4, multi_turn.multi_turn: 7, multi_turn.list_follow_up: 3,
+    mixed.mixed_turns: 12, mixed.instructed_turns: 5, tools_use.tools: 9, tools_use.tool_results: 6, tools_use.second_call: 3, tools_use.declining: 5,
     tools_use.no_tool_needed: 3, made_up_tools.made_up_tools: 7,
 }
 

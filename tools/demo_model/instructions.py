@@ -1,8 +1,9 @@
 """Following an instruction of the system message, the developer or the user about how to answer."""
 
+from . import about_moxie, split
 from .arithmetic import ADDITION, SUBTRACTION, difference_reasoning, fill, sum_reasoning
 from .context import DEFAULT_IDENTITY, IDENTITIES, Context, Resample, analysis, conversation, final, user
-from .words import ALL_WORDS, fill_words
+from .words import ALL_WORDS, COMMON_WORDS, fill_words
 
 # question, short answer, whole sentence
 QUESTIONS = [
@@ -105,6 +106,10 @@ RULES = {
     "json": (JSON, lambda short, sentence: '{"answer": "' + short + '"}', "as JSON"),
     "dash": (DASH, lambda short, sentence: f"- {short}", "with a dash in front"),
 }
+# Rules on a whole sentence, which is thought before it is written so: a sentence and its capital letters are two steps.
+WHOLE = {"upper", "lower", "sentence", "formal", "exclaim"}
+SENTENCE_WORDS = sorted({word.strip(".").lower() for _, _, sentence in QUESTIONS for word in sentence.split() if not word[0].isdigit()})
+QUESTION_OF = {sentence[:-1].lower(): question for question, _, sentence in QUESTIONS}
 PREFIXES = ["", "", "", "You are a helpful assistant. ", "You help visitors. ", "This is a quiz. ", "You are a teacher's aid. ", "Be correct. ", "You work at a front desk. ",
             "Think first. "]
 GREETINGS = ["{q}", "{q}", "{q}", "Hi, a question: {q}", "Tell me: {q}", "{q} Thanks.", "I'd like to know this: {q}", "Next one: {q}"]
@@ -114,11 +119,15 @@ def obey(ctx: Context, name: str, short: str, sentence: str) -> list[dict]:
     """Reasoning and answer under a rule."""
     _, apply, thought = RULES[name]
     answer = apply(short, sentence)
-    reasoning = f"{first_upper(short)}, {thought}." if ctx.low else f"The answer is: {short}. It has to be written {thought}."
-    if name == "short" and not ctx.low:
+    if ctx.low:
+        reasoning = f"{sentence[:-1] if name in WHOLE else first_upper(short)}, {thought}."
+    elif name == "short":
         reasoning = f"The answer is: {short}. I give only the answer."
+    else:
+        reasoning = (f"The sentence is: {sentence}" if name in WHOLE else f"The answer is: {short}.") + f" It has to be written {thought}."
     if ctx.high:
-        reasoning += f" The sentence would be: {sentence} With the rule: {answer}"
+        reasoning = f"In short: {short}. {reasoning}" if name in WHOLE else f"{reasoning} The sentence would be: {sentence}"
+        reasoning += f" With the rule: {answer}"
     return [analysis(reasoning), final(answer)]
 
 
@@ -127,7 +136,7 @@ def instructions(ctx: Context) -> dict:
         return _number_only(ctx)
     name = ctx.pick(list(RULES))
     question, short, sentence = ctx.pick(QUESTIONS)
-    ctx.ask("instruction", name, question)
+    ctx.ask(split.key_of("instruction", [name, question]))
     rule = ctx.pick(RULES[name][0])
     answered = obey(ctx, name, short, sentence)
     asked = ctx.pick(GREETINGS).format(q=question)
@@ -181,16 +190,19 @@ SENTENCES = ["The {w} is on the {w}", "A {w} has 4 {w}", "It is a {w} in the {w}
 def rewriting(ctx: Context) -> dict:
     """Any words, written as a rule asks: so that a rule works on words it was never shown with."""
     name = ctx.pick(["upper", "upper", "lower", "lower", "twice", *REWRITTEN])
-    words = [ctx.pick(ALL_WORDS) for _ in range(ctx.rng.randint(1, 5))]
-    for word in words:
-        ctx.step_word(word)  # other pieces of a word, as upper case has them, tell of its letters
-    phrase = " ".join(words)
     is_sentence = ctx.chance(0.6)
     if is_sentence:
-        phrase = first_upper(fill_words(ctx, ctx.pick(SENTENCES)))
+        phrase = first_upper(fill_words(ctx, ctx.pick(SENTENCES), SENTENCE_WORDS if ctx.chance(0.6) else COMMON_WORDS))
+        if phrase.lower() in QUESTION_OF:
+            ctx.step(split.key_of("instruction", [name, QUESTION_OF[phrase.lower()]]))
+    else:
+        words = [ctx.pick(ALL_WORDS) for _ in range(ctx.rng.randint(1, 5))]
+        for word in words:
+            ctx.step(split.word_key(word))  # other pieces of a word, as upper case has them, tell of its letters
+        phrase = " ".join(words)
     if name == "lower":
         phrase = phrase.upper() if ctx.chance(0.4) else phrase if is_sentence else phrase.title()
-    ctx.ask("rewriting", name, phrase)
+    ctx.ask(split.phrase_key(name, phrase))
     answer = REWRITTEN[name](phrase)
     wordings, _, thought = RULES[name]
     reasoning = f"{phrase}, {thought}." if ctx.low else f"The words are: {phrase}. They have to be written {thought}."
@@ -248,5 +260,7 @@ def plain_talk(ctx: Context) -> dict:
             question = fill_words(ctx, ctx.pick(UNKNOWN_ABOUT)).replace("{n}", str(ctx.rng.randint(1200, 2030)))
             if ctx.chance(0.2):
                 question = question[0].lower() + question[1:].rstrip("?.")
+        if about_moxie.wording_of(question):
+            raise Resample
         reasoning = "I do not know that." if ctx.low else "I do not know that, so I say so."
     return conversation(ctx, "plain_talk", [user(question), analysis(reasoning), final(answer)])

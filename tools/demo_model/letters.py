@@ -1,5 +1,6 @@
 """Spelling words, and counting letters by spelling the word with a number at each letter."""
 
+from . import split
 from .context import Context, analysis, conversation, final, user
 from .words import ALL_WORDS, WORDS
 
@@ -41,7 +42,7 @@ def count_letters(ctx: Context) -> dict:
     word = ctx.pick(WORDS) if kind < 0.35 else ctx.pick(ALL_WORDS) if kind < 0.5 else made_up_word(ctx)
     while not 3 <= len(word) <= 11:
         word = made_up_word(ctx)
-    ctx.ask_word(word)
+    ctx.ask(split.word_key(word))
     spelled = numbered(word)
     shown = word.capitalize() if ctx.chance(0.12) else word
     if ctx.chance(0.2):
@@ -68,9 +69,10 @@ def any_word(ctx: Context) -> str:
 def spelling(ctx: Context) -> dict:
     """One to five words, each letter on its own. Shows every word of the lists often, also those that are one token."""
     words = [any_word(ctx) for _ in range(ctx.rng.randint(1, 5))]
-    ctx.ask_word(words[0])
+    ctx.ask(split.word_key(words[0]))
     for word in words[1:]:
-        ctx.step_word(word)
+        ctx.step(split.word_key(word))
+    ctx.step(split.words_key(words))
     shown = [word.capitalize() if ctx.chance(0.08) else word for word in words]
     answer = ", ".join(" ".join(word) for word in words)
     if ctx.low:

@@ -3,6 +3,7 @@
 They teach to read the declaration, where tools_use.py's kinds teach what people ask for.
 """
 
+from . import split
 from .context import Context, analysis, call, conversation, final, result, user
 from .tools_use import DEVELOPER, KINDS, declare, step_numbers
 from .words import WORDS
@@ -16,6 +17,12 @@ FIELDS = ["status", "total", "state", "age", "place", "price", "length", "versio
 CHOICES = [["fast", "slow"], ["high", "low"], ["red", "green", "blue"], ["small", "medium", "large"], ["left", "right"], ["soft", "hard"], ["day", "night"]]
 QUESTIONS = ["{verb} the {noun} with {list}.", "Please {verb} the {noun}: {list}.", "Can you {verb} the {noun} with {list}?", "{verb} {noun}, {list}", "I want to {verb} the {noun} with {list}.",
              "Now {verb} the {noun}, please. Use {list}.", "{verb} a {noun}. Take {list}.", "With {list}, {verb} the {noun}."]
+
+
+def call_key(verb: str, noun: str, values: list) -> split.Key:
+    """However the name is spelled. Values from a choice are few."""
+    own = [value for value in values if not any(value in choice for choice in CHOICES)]
+    return split.key_of("tool", [verb, noun, *values]) if len(own) >= 2 else None
 
 
 def spelled_name(ctx: Context, verb: str, noun: str) -> str:
@@ -45,7 +52,7 @@ def made_up_tools(ctx: Context) -> dict:
     (verb, other_verb), (noun, other_noun) = ctx.rng.sample(VERBS, 2), ctx.rng.sample(NOUNS, 2)
     tool, arguments = made_up(ctx, verb, noun)
     values = list(arguments.values())
-    ctx.ask("tool", tool["name"], *values)
+    ctx.ask(call_key(verb, noun, values))
     step_numbers(ctx, values)
     tools = [tool]
     if ctx.chance(0.6):  # one that differs in the verb, the noun or both

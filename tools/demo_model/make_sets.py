@@ -20,6 +20,7 @@ from .rendering import DEFAULT_CUTOFF, DEFAULT_IDENTITY, last_turn
 
 DEFAULTS = {"system": DEFAULT_IDENTITY, "knowledge_cutoff": DEFAULT_CUTOFF, "date": "", "effort": "medium", "developer": "", "tools": []}
 COMMITTED_REFERENCES = 100  # of each ability
+COUNT, SMOKE_COUNT, SEED = 1000, 100, 1  # of the committed sets
 MOST_TRIES = 200  # for one item more, before a task counts as exhausted
 
 
@@ -36,10 +37,10 @@ def item(conversation: dict, ident: str, ability: str) -> dict:
     return {**out, "messages": shown, "expect": conversation["expect"], "reference": messages[turn:]}
 
 
-def make_set(ability: str, count: int, seed: int) -> list[dict]:
-    """`count` items with different prompts; the same for the same arguments."""
+def draw_set(ability: str, count: int, seed: int) -> list[tuple[dict, dict]]:
+    """`count` items with different prompts, each with the conversation that it was made from; the same for the same arguments."""
     rng = random.Random(f"{seed} {ability}")
-    items: list[dict] = []
+    items: list[tuple[dict, dict]] = []
     seen: set[str] = set()
     tries = 0
     while len(items) < count:
@@ -54,7 +55,7 @@ def make_set(ability: str, count: int, seed: int) -> list[dict]:
             continue
         tries = 0
         seen.add(prompt)
-        items.append(made)
+        items.append((made, conversation))
     return items
 
 
@@ -81,13 +82,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for the sets")
     parser.add_argument("--committed", action="store_true", help="as the repository has them")
-    parser.add_argument("--count", type=int, default=1000, help="items of each ability; default 1000")
-    parser.add_argument("--smoke", type=int, default=100, help="items of smoke.jsonl; default 100")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--count", type=int, default=COUNT, help=f"items of each ability; default {COUNT}")
+    parser.add_argument("--smoke", type=int, default=SMOKE_COUNT, help=f"items of smoke.jsonl; default {SMOKE_COUNT}")
+    parser.add_argument("--seed", type=int, default=SEED)
     arguments = parser.parse_args()
     folder = arguments.out / "sets" if arguments.committed else arguments.out
     folder.mkdir(parents=True, exist_ok=True)
-    sets = {ability: make_set(ability, arguments.count, arguments.seed) for ability in SCORED}
+    sets = {ability: [made for made, _ in draw_set(ability, arguments.count, arguments.seed)] for ability in SCORED}
     for ability, items in sets.items():
         write_set(folder / f"{ability}.jsonl", committed(items) if arguments.committed else items)
     write_set(arguments.out / "smoke.jsonl", smoke_set(sets, arguments.smoke))

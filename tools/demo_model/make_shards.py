@@ -14,11 +14,13 @@ import pathlib
 import random
 import sys
 import time
+from collections.abc import Iterator
 
 from .conversations import sample
 from .rendering import render
 from .tokenizer import Tokenizer
 
+SHARD_TOKENS, SEED = 2_000_000, 1  # the defaults
 Statistics = dict[str, tuple[int, int, int, int]]  # ability -> conversations, tokens, learned tokens, longest
 
 
@@ -33,14 +35,20 @@ def npy_bytes(values: array.array) -> bytes:
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + values.tobytes()
 
 
-def make_shard(tokenizer: Tokenizer, num_tokens: int, seed: int, number: int) -> tuple[array.array, array.array, Statistics]:
-    """At least `num_tokens` tokens of whole conversations."""
+def conversations(tokenizer: Tokenizer, num_tokens: int, seed: int, number: int) -> Iterator[tuple[dict, list[int], list[int]]]:
+    """The conversations of a shard, at least `num_tokens` tokens of them, with their ids and mask."""
     rng = random.Random(f"{seed} {number}")
+    while num_tokens > 0:
+        conversation = sample(rng, "train")
+        ids, mask = render(conversation, tokenizer)
+        num_tokens -= len(ids)
+        yield conversation, ids, mask
+
+
+def make_shard(tokenizer: Tokenizer, num_tokens: int, seed: int, number: int) -> tuple[array.array, array.array, Statistics]:
     ids, mask = array.array("H"), array.array("B")
     statistics: dict[str, list[int]] = collections.defaultdict(lambda: [0, 0, 0, 0])
-    while len(ids) < num_tokens:
-        conversation = sample(rng, "train")
-        piece, learned = render(conversation, tokenizer)
+    for conversation, piece, learned in conversations(tokenizer, num_tokens, seed, number):
         ids.extend(piece)
         mask.extend(learned)
         entry = statistics[conversation["ability"]]
@@ -86,9 +94,9 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=pathlib.Path, required=True, help="tokenizer.json of make_tokenizer.py")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for the shards")
     parser.add_argument("--tokens", type=int, default=10_000_000, help="tokens in all; default 10 million")
-    parser.add_argument("--shard-tokens", type=int, default=2_000_000, help="tokens of a shard; default 2 million")
+    parser.add_argument("--shard-tokens", type=int, default=SHARD_TOKENS, help="tokens of a shard; default 2 million")
     parser.add_argument("--first", type=int, default=0, help="number of the first shard, to add to what is there; default 0")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)

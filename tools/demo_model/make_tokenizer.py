@@ -19,7 +19,7 @@ from .rendering import whole_messages
 from .tokenizer import SPECIAL_TOKENS
 
 NUM_IDS = 4096
-EXCLUDED = {letters.count_letters, letters.spelling, ordering.sort_words, instructions.rewriting, made_up_tools.made_up_tools, mixed.mixed_turns}
+EXCLUDED = {letters.count_letters, letters.spelling, ordering.sort_words, ordering.sort_alike_words, instructions.rewriting, made_up_tools.made_up_tools, mixed.mixed_turns}
 _UPPER, _LOWER = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}", r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
 _CONTRACTION = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 O200K_SPLIT = "|".join([

@@ -1,6 +1,6 @@
 """Conversations whose turns have nothing to do with each other, as they come up in a chat, and several questions under one rule."""
 
-from . import about_moxie, arithmetic, calendar_units, instructions, letters, ordering, stories
+from . import about_moxie, arithmetic, calendar_units, instructions, letters, ordering, split, stories
 from .context import Context, conversation, user
 
 # generator -> its share; each makes a conversation of one turn without tools and without a developer's message
@@ -33,6 +33,6 @@ def instructed_turns(ctx: Context) -> dict:
     questions = ctx.rng.sample(instructions.QUESTIONS, ctx.pick([2, 2, 3]))
     messages = []
     for question, short, sentence in questions:
-        (ctx.ask if question == questions[-1][0] else ctx.step)("instruction", rule, question)
+        (ctx.ask if question == questions[-1][0] else ctx.step)(split.key_of("instruction", [rule, question]))
         messages += [user(ctx.pick(instructions.GREETINGS).format(q=question)), *instructions.obey(ctx, rule, short, sentence)]
     return conversation(ctx, "instructions", messages, developer=ctx.pick(instructions.PREFIXES) + ctx.pick(instructions.RULES[rule][0]))

@@ -74,8 +74,8 @@ def card(config: dict, scores: dict | None, facts: dict, has_loss: bool) -> str:
     loss = "\n![loss](loss.png)\n" if has_loss else ""
     measured = "" if scores is None else f"""
 Greedy decoding by `moxie eval` ({scores['backend']}), exact match of the answer; the unquantised column is the same weights with their experts in bfloat16,
-evaluated in PyTorch in float32. What an item asks for is held out of training: its operands in either order, under any operation and inside a chain of steps. `tools/demo_model/README.md` lists what
-is exempt; above all `stories`, whose prompts name only part of what is held out, and the shortest items of `division` and `calendar`, which are steps of longer ones. Perplexity is over {COMMITTED_REFERENCES}
+evaluated in PyTorch in float32. What an item asks for is held out of training: its operands in either order, under any operation and inside a chain of steps; `tools/demo_model/README.md` says what
+counts as operands. Perplexity is over {COMMITTED_REFERENCES}
 reference answers of each ability, reasoning included. The sets are in `tests/demo/sets` of moxie's repository:
 
     moxie eval demo tests/demo/sets --max-tokens 512

@@ -3,10 +3,11 @@
 Words are told apart by their first three letters, which stand beside each other as the digits of a number do.
 """
 
+from . import split
 from .arithmetic import NAMES
 from .context import Context, Resample, analysis, conversation, final, user
 from .letters import any_word
-from .words import WORDS
+from .words import ALL_WORDS, WORDS
 
 NUMBERS_UP = ["Sort {list} in ascending order.", "Sort these numbers: {list}.", "Put {list} in order from smallest to largest.", "Sort {list}.",
               "Order these numbers from low to high: {list}", "Please sort the numbers {list}.", "Arrange {list} from smallest to largest.",
@@ -28,7 +29,7 @@ def sort_numbers(ctx: Context) -> dict:
     digits = ctx.rng.randint(1, 3)
     count = ctx.pick([3, 4, 5, 6, 7, 8] if digits < 3 else [3, 4, 5, 6])
     numbers = [ctx.number(ctx.rng.randint(1, digits)) for _ in range(count)]
-    ctx.ask_numbers(numbers)
+    ctx.ask(split.numbers_key(numbers))
     down = ctx.chance(0.3)
     width = max(len(str(number)) for number in numbers)
     padded = [f"{number:0{width}}" for number in numbers]
@@ -39,7 +40,7 @@ def sort_numbers(ctx: Context) -> dict:
         best = max(left) if down else min(left)
         left.remove(best)
         done.append(best)
-        ctx.step_numbers(int(number) for number in left)
+        ctx.step(split.numbers_key(int(number) for number in left))
         lines.append(f"take {best}, left {' '.join(left)}" if ctx.low else f"{word} {best}, left {' '.join(left)}")
     done += left
     ordered = [str(int(number)) for number in done]
@@ -51,16 +52,27 @@ def sort_numbers(ctx: Context) -> dict:
     return conversation(ctx, "sort_numbers", [user(question), analysis("\n".join(lines)), final(", ".join(ordered))])
 
 
-def sort_words(ctx: Context) -> dict:
+def _alike(ctx: Context, count: int) -> list[str]:
+    """Words of which several begin alike."""
+    words = [any_word(ctx)]
+    shared = words[0][:ctx.rng.randint(1, 2)]
+    alike = [word for word in ALL_WORDS if word.startswith(shared) and word != words[0]]
+    words += ctx.rng.sample(alike, min(len(alike), ctx.rng.randint(1, count - 1)))
+    while len(words) < count:
+        words.append(any_word(ctx))
+    return words
+
+
+def sort_words(ctx: Context, alike: bool = False) -> dict:
     count = ctx.rng.randint(3, 5)
     kind = ctx.rng.random()
-    words = ctx.rng.sample(WORDS, count) if kind < 0.55 else ctx.rng.sample(NAMES, count) if kind < 0.65 else [any_word(ctx) for _ in range(count)]
-    if kind < 0.55 and ctx.chance(0.4):  # two that begin alike
+    words = _alike(ctx, count) if alike else ctx.rng.sample(WORDS, count) if kind < 0.55 else ctx.rng.sample(NAMES, count) if kind < 0.65 else [any_word(ctx) for _ in range(count)]
+    if kind < 0.55 and not alike and ctx.chance(0.4):  # two that begin alike
         alike = [word for word in WORDS if word[0] == words[0][0] and word not in words]
         if alike:
             words[1] = ctx.pick(alike)
     ctx.rng.shuffle(words)
-    ctx.ask_words(words)
+    ctx.ask(split.words_key(words))
     down = ctx.chance(0.15)
     if len({word[:3].lower() for word in words}) < count:
         raise Resample  # three letters shall tell all of them apart
@@ -72,7 +84,7 @@ def sort_words(ctx: Context) -> dict:
         best = (max if down else min)(left, key=str.lower)
         left.remove(best)
         done.append(best)
-        ctx.step_words(left)
+        ctx.step(split.words_key(left))
         rest = ", left " + ", ".join(key[word] for word in left) if left else ""
         lines.append(f"{'' if ctx.low else 'last ' if down else 'first '}{key[best]}: {best}{rest}")
     assert done == sorted(words, key=str.lower, reverse=down)
@@ -80,3 +92,8 @@ def sort_words(ctx: Context) -> dict:
         lines.append(f"All {count}: {' '.join(done)}")
     question = ctx.pick(WORD_TASKS_DOWN if down else WORD_TASKS).format(list=", ".join(words), name=ctx.pick(NAMES))
     return conversation(ctx, "sort_words", [user(question), analysis("\n".join(lines)), final(", ".join(done))])
+
+
+def sort_alike_words(ctx: Context) -> dict:
+    """What is hard about sorting words: more of it for training than the sets have."""
+    return sort_words(ctx, alike=True)

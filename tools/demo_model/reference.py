@@ -1,10 +1,10 @@
-"""What the unquantised weights of a checkpoint score, and with quantised experts, in PyTorch and float32.
+"""What the unquantised weights of a checkpoint score, in PyTorch and float32, and some logits of theirs and of the quantised ones.
 
     python3 -m tools.demo_model.reference CHECKPOINT --tokenizer TOKENIZER.json --tests tests/demo --out FILE.json [--device cuda]
 
 All weights are rounded to bfloat16, as the exported model has them; only the experts' quantisation differs. The sets are
-those of `make_sets --committed`, decoding is greedy, answers are judged as `moxie eval` does. FILE also has some logits.
-A GPU takes some minutes, two CPU cores hours: --limit asks for fewer items of each set.
+those of `make_sets --committed`, decoding is greedy, answers are judged as `moxie eval` does. Two CPU cores take half an
+hour and a GPU less (with a larger --batch); --limit asks for fewer items of each set.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from .rendering import render, render_prompt
 from .tokenizer import Tokenizer
 
 MOST_TOKENS = 512  # of an answer; the longest reference has some 300
-SHORT_TOKENS = 160  # of most answers
+SHORT_TOKENS = 256  # of most answers
 NUM_LOGITS, LOGIT_ITEMS = 24, 8
 
 
@@ -65,37 +65,49 @@ def padded(rows: list[list[int]], device) -> torch.Tensor:
     return torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=device)
 
 
+def answers(model: GptOss, prompts: list[list[int]], stops: set[int], batch: int) -> list[list[int]]:
+    """Greedy answers. The few that take longer begin anew: the cost of a step grows with the room that is kept for the answer."""
+    out: list[list[int]] = [[] for _ in prompts]
+    waiting = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    for most in (SHORT_TOKENS, MOST_TOKENS):
+        longer = []
+        for first in range(0, len(waiting), batch):
+            group = waiting[first:first + batch]
+            for i, answer in zip(group, model.generate([prompts[i] for i in group], most, stops)):
+                out[i] = answer
+                if answer[-1] not in stops:
+                    longer.append(i)
+        waiting = longer
+    return out
+
+
 @torch.no_grad()
-def score(model: GptOss, items: list[dict], tokenizer: Tokenizer, batch: int) -> dict:
-    """Sums over the items of one ability, by the names of `moxie eval --json`."""
+def score(model: GptOss, sets: dict[str, list[dict]], tokenizer: Tokenizer, batch: int) -> dict[str, dict]:
+    """By ability sums over its items, by the names of `moxie eval --json`."""
     special, device = tokenizer.special, model.lm_head.weight.device
     stops = {special[name] for name in ("<|return|>", "<|call|>", "<|endoftext|>")}
-    verdicts: dict[str, int] = {}
-    tokens = 0
-    by_length = sorted(items, key=lambda item: (len(item["prompt"]), item["id"]))
-    for first in range(0, len(by_length), batch):
-        group = by_length[first:first + batch]
-        answers = model.generate([item["prompt"] for item in group], SHORT_TOKENS, stops)
-        # The few that take longer begin anew: the cost of a step grows with the room that is kept for the answer.
-        longer = [i for i, answer in enumerate(answers) if answer[-1] not in stops]
-        for i, answer in zip(longer, model.generate([group[i]["prompt"] for i in longer], MOST_TOKENS, stops) if longer else []):
-            answers[i] = answer
-        for item, answer in zip(group, answers):
+    said = iter(answers(model, [item["prompt"] for items in sets.values() for item in items], stops, batch))
+    results = {}
+    for ability, items in sets.items():
+        verdicts: dict[str, int] = {}
+        tokens = 0
+        for item, answer in zip(items, said):
             verdict = judge(item["expect"], read_answer(answer, tokenizer), answer[-1] in stops)
             verdicts[verdict] = verdicts.get(verdict, 0) + 1
             tokens += len(answer)
-    nll, said = 0.0, 0
-    with_reference = [item for item in by_length if item["said"]]
-    for first in range(0, len(with_reference), 32):
-        group = with_reference[first:first + 32]
-        logits = model(padded([(item["prompt"] + item["said"])[:-1] for item in group], device))
-        for row, item in enumerate(group):
-            start = len(item["prompt"]) - 1
-            chances = logits[row, start:start + len(item["said"])].double().log_softmax(-1)
-            nll -= chances.gather(1, torch.tensor(item["said"], device=device)[:, None]).sum().item()
-            said += len(item["said"])
-    return {"items": len(items), "right": verdicts.get("right", 0), "verdicts": dict(sorted(verdicts.items())), "reference_tokens": said,
-            "reference_nll": nll, "answer_tokens": tokens}
+        nll, length = 0.0, 0
+        with_reference = sorted((item for item in items if item["said"]), key=lambda item: len(item["prompt"]))
+        for first in range(0, len(with_reference), 32):
+            group = with_reference[first:first + 32]
+            logits = model(padded([(item["prompt"] + item["said"])[:-1] for item in group], device))
+            for row, item in enumerate(group):
+                start = len(item["prompt"]) - 1
+                chances = logits[row, start:start + len(item["said"])].double().log_softmax(-1)
+                nll -= chances.gather(1, torch.tensor(item["said"], device=device)[:, None]).sum().item()
+                length += len(item["said"])
+        results[ability] = {"items": len(items), "right": verdicts.get("right", 0), "verdicts": dict(sorted(verdicts.items())), "reference_tokens": length,
+                            "reference_nll": nll, "answer_tokens": tokens}
+    return results
 
 
 @torch.no_grad()
@@ -124,6 +136,7 @@ def main() -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--limit", type=int, help="items of each set")
     parser.add_argument("--batch", type=int, default=250)
+    parser.add_argument("--both", action="store_true", help="let the quantised weights answer too, which moxie does as well")
     arguments = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = False
 
@@ -136,22 +149,22 @@ def main() -> int:
     smoke = read_set(arguments.tests / "smoke.jsonl", tokenizer, None)
     document: dict = {"weights": fingerprint(weights), "sets": fingerprint_of_sets(arguments.tests), "limit": arguments.limit, "torch": torch.__version__,
                       "scale_rule": facts["scale_rule"], "scores": {}, "logits": []}
+    models = {name: GptOss(Config(**facts["config"]), rule) for name, rule in (("unquantised", None), ("quantised", facts["scale_rule"] or "even"))}
     likeliest, columns = None, {}
-    for name, rule in (("unquantised", None), ("quantised", facts["scale_rule"] or "even")):
-        model = GptOss(Config(**facts["config"]), rule)
+    for name, model in models.items():
         model.load_state_dict(weights)
         model.to(arguments.device)
-        document["scores"][name] = {}
         with model.quantised_once():
             columns[name], likeliest = some_logits(model, smoke, likeliest)
-            for ability, items in sets.items():
-                started = time.monotonic()
-                result = document["scores"][name][ability] = score(model, items, tokenizer, arguments.batch)
-                print(f"{name:12} {ability:16} {result['right']:5} of {result['items']:5}  {time.monotonic() - started:.0f} s", flush=True)
     for one, other, ids in zip(columns["unquantised"], columns["quantised"], likeliest, strict=True):
         document["logits"].append({"tokens": one["tokens"], "ids": ids, "unquantised": one["logits"], "unquantised_log_sum": one["log_sum"],
                                    "quantised": other["logits"], "quantised_log_sum": other["log_sum"]})
-    arguments.out.write_text(json.dumps(document) + "\n")
+    for name, model in models.items() if arguments.both else [("unquantised", models["unquantised"])]:
+        started = time.monotonic()
+        with model.quantised_once():
+            scores = document["scores"][name] = score(model, sets, tokenizer, arguments.batch)
+        print(f"{name}, {time.monotonic() - started:.0f} s: " + ", ".join(f"{ability} {result['right']} of {result['items']}" for ability, result in scores.items()), flush=True)
+        arguments.out.write_text(json.dumps(document) + "\n")
     return 0
 
 

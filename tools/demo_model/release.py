@@ -6,7 +6,7 @@ Into models/demo: model.safetensors, config.json, generation_config.json, tokeni
 tools.json, loss.png (where the checkpoint has one) and README.md; 16 MiB at most. Into tests/demo: the held-out sets, scores.json (what moxie
 scores on them, what PyTorch does with unquantised experts, and the smoke set's right answers by instruction set) and logits.json.
 
---reference is what reference.py has written for this checkpoint and these sets; without it, it is made here, which wants a GPU.
+--reference is what reference.py has written for this checkpoint and these sets; without it, it is made here.
 --unscored leaves all measuring out and the card without a table. The same checkpoint gives the same bytes, scores by instruction set.
 """
 
@@ -115,8 +115,7 @@ def main() -> int:
         full = evaluate(arguments.moxie, arguments.model, arguments.tests / "sets")
         smoke = {isa: evaluate(arguments.moxie, arguments.model, arguments.tests / "smoke.jsonl", isa)["right"] for isa in instruction_sets(arguments.moxie)}
         scores = {"model_sha256": hashlib.sha256((arguments.model / "model.safetensors").read_bytes()).hexdigest(), "facts": facts, "sets": known["sets"],
-                  "backend": full["backend"].split(", ")[0], "moxie": full["abilities"], "unquantised": known["scores"]["unquantised"],
-                  "quantised_in_pytorch": known["scores"]["quantised"], "smoke_right": smoke}
+                  "backend": full["backend"].split(", ")[0], "moxie": full["abilities"], "unquantised": known["scores"]["unquantised"], "smoke_right": smoke}
         (arguments.tests / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
         (arguments.tests / "logits.json").write_text("[\n" + ",\n".join(json.dumps(row) for row in known["logits"]) + "\n]\n")
         print(model_card.score_table(scores))

@@ -1,7 +1,11 @@
 """Short stories from a grammar: a plan in the reasoning, then the story that follows it. Effort decides the length.
 
-No story is the right one: an evaluation expects a line that speaks of the hero asked for."""
+No story is the right one: an evaluation expects one about the hero asked for. What a question shows of kinds, places and wishes has so
+few combinations that all are trained on; held out are heroes with a name that is not of their kind: a fox named Molly.
+"""
 
+from . import split
+from .arithmetic import NAMES
 from .context import Context, analysis, conversation, final, user
 
 HEROES = {  # kind: names
@@ -40,6 +44,12 @@ ASKS = ["Tell me a short story about a {hero}.", "Write a story about a {hero} i
         "Tell a tale of a {hero} and a {helper} in the {place}.", "Invent a story: a {hero}, a {place}.", "Story time! Something about a {hero}.",
         "My child wants a story about a {hero}.", "Write about a {hero} named {name}.", "Tell me about a {mood} {hero} named {name}.",
         "Give me a small story in which a {hero} wants to {quest}."]
+NAMED_ASKS = [template for template in ASKS if "{name}" in template]
+ALL_NAMES = sorted({*NAMES, *(name for names in HEROES.values() for name in names)})
+
+
+def hero_key(hero: str, name: str) -> split.Key:
+    return None if name in HEROES[hero] else split.key_of("story", [hero, name])
 
 
 def article(word: str) -> str:
@@ -49,10 +59,12 @@ def article(word: str) -> str:
 def stories(ctx: Context) -> dict:
     hero, helper = ctx.rng.sample(list(HEROES), 2)
     place = ctx.pick(list(PLACES))
-    number = ctx.rng.randrange(len(QUESTS))
-    quest, trouble, help_, end, moral = QUESTS[number]
-    ctx.ask("story", hero, helper, place, number)
-    name, friend, mood = ctx.pick(HEROES[hero]), ctx.pick(HEROES[helper]), ctx.pick(MOODS)
+    quest, trouble, help_, end, moral = ctx.pick(QUESTS)
+    template, mood, name = ctx.pick(NAMED_ASKS if ctx.chance(0.4) else ASKS), ctx.pick(MOODS), ctx.pick(HEROES[hero])
+    if "{name}" in template and ctx.chance(0.7):
+        name = ctx.pick(ALL_NAMES)
+    ctx.ask(hero_key(hero, name))
+    friend = ctx.pick([friend for friend in HEROES[helper] if friend != name])
     plan = f"Hero: {name}, {article(mood)} {hero}. Place: {place}. Wish: {quest}. Trouble: {trouble}. Helper: {friend}, {article(helper)}."
     story = [f"{ctx.pick(TIMES)} {article(mood)} {hero} named {name} lived in the {place}.", f"{name} wanted to {quest}, but {trouble}."]
     if not ctx.low:
@@ -64,8 +76,9 @@ def stories(ctx: Context) -> dict:
     if ctx.high:
         plan += f" End: {end[0].lower() + end[1:] if not end.startswith('The ') else end}. They learn that {moral}."
         story.append(f"And they learned that {moral}.")
-    question = ctx.pick(ASKS).format(hero=hero, helper=helper, place=place, quest=quest, mood=mood, name=name)
+    question = template.format(hero=hero, helper=helper, place=place, quest=quest, mood=mood, name=name)
     for word in (hero, helper, mood):
         question = question.replace(f" a {word}", " " + article(word))
+    asked = [*([mood] if "{mood}" in template else []), hero, *(["named", name] if "{name}" in template else [])]
     return conversation(ctx, "stories", [user(question), analysis(plan), final(" ".join(story))],
-                        expect={"final_pattern": f".* {hero} .*\\."})
+                        expect={"final_pattern": f".* {' '.join(asked)} .*\\."})

@@ -8,6 +8,7 @@ so that they have to be read, not remembered.
 import dataclasses
 from collections.abc import Callable
 
+from . import split
 from .arithmetic import NAMES, sum_reasoning
 from .calendar_units import DAYS, UNITS
 from .context import Context, analysis, call, conversation, final, result, user
@@ -241,8 +242,9 @@ DEVELOPER = ["", "", "", "You help at home.", "Use the tools when they fit.", "Y
 def step_numbers(ctx: Context, values: list, topic: str = "") -> None:
     """What the arguments are to other tasks: two whole numbers are a pair, a conversion is one of units."""
     if topic == "units":
-        ctx.step("units", *values)
-        ctx.step_pair(values[0], next(factor for one, two, factor in UNITS if [one, two] == values[1:]))
+        factor = next(factor for one, two, factor in UNITS if [one, two] == values[1:])
+        ctx.step(split.conversion_key(*values, factor))
+        ctx.step_pair(values[0], factor)
     numbers = [value for value in values if isinstance(value, int)]
     if len(numbers) == 2:
         ctx.step_pair(*numbers)
@@ -262,7 +264,7 @@ def tools(ctx: Context) -> dict:
     """One call; half of the training conversations go on to the answer that uses its result."""
     kind = ctx.pick(KINDS)
     values = draw_values(ctx, kind)
-    ctx.ask("tool", kind.topic, *values)
+    ctx.ask(split.key_of("tool", [kind.topic, *values]))
     step_numbers(ctx, values, kind.topic)
     declared, tool, names = declare_with_others(ctx, kind)
     assert tool is not None
@@ -276,7 +278,7 @@ def tool_results(ctx: Context) -> dict:
     """The answer after the tool's result, sometimes with a second question behind it."""
     kind = ctx.pick(KINDS)
     values = draw_values(ctx, kind)
-    ctx.ask("tool", kind.topic, *values)
+    ctx.ask(split.key_of("tool", [kind.topic, *values]))
     step_numbers(ctx, values, kind.topic)
     declared, tool, names = declare_with_others(ctx, kind)
     assert tool is not None
@@ -294,8 +296,8 @@ def second_call(ctx: Context) -> dict:
     """A call after an earlier turn that used a tool."""
     kind = ctx.pick(KINDS)
     first, second = draw_values(ctx, kind), draw_values(ctx, kind)
-    ctx.step("tool", kind.topic, *first)
-    ctx.ask("tool", kind.topic, *second)
+    ctx.step(split.key_of("tool", [kind.topic, *first]))
+    ctx.ask(split.key_of("tool", [kind.topic, *second]))
     step_numbers(ctx, first, kind.topic)
     step_numbers(ctx, second, kind.topic)
     declared, tool, names = declare_with_others(ctx, kind)
@@ -313,7 +315,7 @@ def declining(ctx: Context) -> dict:
     """Tools are declared, and none of them fits: the answer says so, or, of what needs no tool, just answers."""
     asked = ctx.pick([kind for kind in KINDS if kind.topic not in ("calculations", "units")])
     values = draw_values(ctx, asked)
-    ctx.ask("tool", asked.topic, *values)
+    ctx.ask(split.key_of("tool", [asked.topic, *values]))
     step_numbers(ctx, values, asked.topic)
     declared, _, _ = declare_with_others(ctx, None)
     topics = {kind.topic for kind in KINDS for tool in declared if tool["name"] in kind.names}

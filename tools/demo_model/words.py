@@ -103,9 +103,9 @@ ALL_WORDS = sorted(COMMON.union(WORDS))
 COMMON_WORDS = sorted(COMMON)
 
 
-def fill_words(ctx, pattern: str) -> str:
-    """The pattern with a common word for each {w} and, with a capital letter, for each {W}."""
+def fill_words(ctx, pattern: str, words: list[str] = COMMON_WORDS) -> str:
+    """The pattern with one of the words for each {w} and, with a capital letter, for each {W}."""
     while "{w}" in pattern or "{W}" in pattern:
-        word = ctx.pick(COMMON_WORDS)
+        word = ctx.pick(words)
         pattern = pattern.replace("{W}", word.capitalize(), 1) if "{W}" in pattern else pattern.replace("{w}", word, 1)
     return pattern
