@@ -1,19 +1,23 @@
 // One or two MXFP4 products over rows grouped by expert on Hopper. Implements grouped_gemm.h.
 //
-// Work    a CTA makes 192 or 384 output features x up to 192 rows of one expert at a time; CTAs
+// Work    a CTA makes 192 to 384 output features x up to 192 rows of one expert at a time; CTAs
 // draw
 //         tickets, first product first, so what a second product waits for is always under way
 // Warps   three math warpgroups: each takes 64 features as wgmma's M, decodes E2M1 in registers
-//         (operand A) and multiplies by rows in shared memory (operand B, N = rows); one warpgroup
-//         of producers: a warp that copies weights, two that gather rows, one that draws tickets
+//         (operand A) and multiplies by rows in shared memory (operand B, N = rows); or, for a
+//         handful of rows, eight math warps, each for itself with 32 features and mma.sync. One
+//         warp copies weights, two gather rows, one draws tickets
 // Memory  rows: a ring of stages; weights: a ring of slots for each math warpgroup. Few rows need
 //         bytes under way: slots are whole panels, so that a copy is 18 KB. Many rows need room for
 //         rows: slots are thirds of panels
 // Cost    n * k * 17/32 bytes for each expert hit; 2 * rows * n * k operations beyond ~60 rows
 // Needs   sm_90a; n % 16 == 0; k % 32 == 0
 #include <algorithm>
+#include <numeric>
+#include <vector>
 
 #include "hopper/grouped_gemm.h"
+#include "hopper/grouped_gemm_few_rows.cuh"
 #include "hopper/grouped_gemm_math.cuh"
 #include "hopper/grouped_gemm_producers.cuh"
 #include "hopper/grouped_gemm_shared.cuh"
@@ -24,68 +28,109 @@ namespace {
 using namespace grouped;  // what this kernel's roles are made of
 
 template <class Shape>
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __launch_bounds__(kThreads<Shape>, 1)
     sm90_bf16_mxfp4_grouped_gemm(const __grid_constant__ Kernel kernel) {
   extern __shared__ __align__(1024) unsigned char memory[];
+  constexpr bool kAlone = Shape::kWarpStrips > 0;  // math warps work each for itself
   const Shared<Shape> shared(memory, kernel);
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   if (threadIdx.x == 0) {
     Barriers& barriers = shared.barriers();
     for (int i = 0; i < kernel.x_stages; ++i) {
       mbarrier_init(&barriers.x_full[i], kLoaders * 32);
-      mbarrier_init(&barriers.x_empty[i], kMathWarps);
+      mbarrier_init(&barriers.x_empty[i], kMathWarps<Shape>);
     }
-    for (int group = 0; group < kMathGroups; ++group)
-      for (int slot = 0; slot < kernel.code_slots; ++slot) {
-        mbarrier_init(&barriers.codes_full[group][slot], 1);
-        mbarrier_init(&barriers.codes_empty[group][slot], 4);
+    for (int slot = 0; slot < kernel.code_slots; ++slot)
+      if constexpr (kAlone) {
+        for (int i = 0; i < kMathWarps<Shape>; ++i) {
+          mbarrier_init(&barriers.warp_full[i][slot], 1);
+          mbarrier_init(&barriers.warp_empty[i][slot], 1);
+        }
+      } else {
+        for (int group = 0; group < Shape::kGroups; ++group) {
+          mbarrier_init(&barriers.codes_full[group][slot], 1);
+          mbarrier_init(&barriers.codes_empty[group][slot], Shape::kGroupWarps);
+        }
       }
     for (int i = 0; i < kTileSlots; ++i) {
       mbarrier_init(&barriers.tile_full[i], 1);
-      mbarrier_init(&barriers.tile_empty[i], kMathWarps + kLoaders + 1);
+      mbarrier_init(&barriers.tile_empty[i], kMathWarps<Shape> + kLoaders + 1);
+      mbarrier_init(&barriers.tile_done[i], kMathWarps<Shape>);
     }
     fence_mbarrier_init();
   }
   __syncthreads();  // barriers are initialised
   wait_for_previous_kernel();
   let_next_kernel_start();
-  // The same for all threads of a warp, and known to the compiler as such.
-  const int group = __shfl_sync(0xffffffffu, warp / 4, 0);
-  if (group == kMathGroups) {
-    release_registers<kProducerRegisters>();
-    const int role = warp % 4;
+  if (warp >= kMathWarps<Shape>) {
+    if constexpr (!kAlone) release_registers<kProducerRegisters>();
+    const int role = warp - kMathWarps<Shape>;
     if (role == 0) {
-      run_weights<Shape>(shared, lane);
+      if constexpr (kAlone) {
+        run_finisher<Shape>(shared, lane);
+      } else {
+        run_weights<Shape>(shared, lane);
+      }
     } else if (role <= kLoaders) {
       Loader<Shape>(shared, role - 1, lane).run();
-    } else {
+    } else if (role == kLoaders + 1) {
       run_scheduler<Shape>(shared, lane);
+    } else if constexpr (kAlone) {
+      run_panels<Shape>(shared, lane);
     }
   } else {
-    take_registers<kMathRegisters>();
-    run_math<Shape>(shared, group, warp % 4, lane);
+    if constexpr (kAlone) {
+      run_few_rows<Shape>(shared, warp, lane);
+    } else {
+      take_registers<kMathRegisters>();
+      // The same for all threads of a warp, and known to the compiler as such.
+      const int group = __shfl_sync(0xffffffffu, warp / Shape::kGroupWarps, 0);
+      run_math<Shape>(shared, group, warp % Shape::kGroupWarps, lane);
+    }
   }
 }
 
 // Where slots are parts of panels: the most of them for which a slot of scales is free again when
-// it is written anew. All codes of the panel Dense::kScaleSlots = 4 before must have been read by
-// then, so the fewest slots in 3 panels in a row, and one.
-int max_code_slots(int k) {
-  const int panel_slots = kPanelSteps / Dense::kSlotSteps;
-  const int slots = (steps_of(k) + Dense::kSlotSteps - 1) / Dense::kSlotSteps;
-  const int panels = (slots + panel_slots - 1) / panel_slots;
-  const int last = slots - (panels - 1) * panel_slots;
-  const int between = panels == 1   ? 3 * last
-                      : panels == 2 ? 2 * last + panel_slots
-                                    : last + 2 * panel_slots;
-  return std::min(kMaxCodeSlots, between + 1);
+// it is written anew. All codes of the panel kScaleSlots before must have been read by then, so the
+// fewest slots that kScaleSlots - 1 panels in a row can have, and one; tiles of both products may
+// follow each other.
+template <class Shape>
+int max_code_slots(int k, int second_k) {
+  std::vector<int> panels;  // slots of each
+  for (const int depth : {k, second_k})
+    for (int tile = 0; tile < Shape::kScaleSlots; ++tile)
+      for (int step = 0; step < steps_of(depth); step += kPanelSteps)
+        panels.push_back((std::min(kPanelSteps, steps_of(depth) - step) + Shape::kSlotSteps - 1) /
+                         Shape::kSlotSteps);
+  int fewest = kMaxCodeSlots;
+  constexpr size_t kBetween = Shape::kScaleSlots - 1;
+  for (size_t i = 0; i + kBetween <= panels.size(); ++i)
+    fewest =
+        std::min(fewest, std::accumulate(panels.begin() + static_cast<ptrdiff_t>(i),
+                                         panels.begin() + static_cast<ptrdiff_t>(i + kBetween), 0));
+  return std::min(kMaxCodeSlots, fewest + 1);
 }
-static_assert(Dense::kScaleSlots == 4, "max_code_slots");
+
+// Calls f with the shape of that name.
+template <class F>
+auto with_shape(GroupedGemmTiles shape, const F& f) {
+  switch (shape) {
+    case GroupedGemmTiles::kEightWarps:
+      return f(Few{});
+    case GroupedGemmTiles::kOneTile:
+      return f(Sparse<1>{});
+    case GroupedGemmTiles::kTwoTiles:
+      return f(Sparse<2>{});
+    case GroupedGemmTiles::kManyRows:
+      break;
+  }
+  return f(Dense{});
+}
 
 int shared_bytes_of(const GroupedGemmConfig& c) {
-  if (c.tile_rows > Sparse<1>::kRows)
-    return places<Dense>(c.tile_rows, c.x_stages, c.code_slots).end;
-  return places<Sparse<1>>(c.tile_rows, c.x_stages, c.code_slots).end;
+  return with_shape(c.shape, [&](auto shape) {
+    return places<decltype(shape)>(c.tile_rows, c.x_stages, c.code_slots).end;
+  });
 }
 
 }  // namespace
@@ -94,15 +139,18 @@ bool supports_grouped_gemm(int n, int k) {
   return n > 0 && k > 0 && mxfp4::has_weight_layout(n, k);
 }
 
-GroupedGemmConfig grouped_gemm_config(int tiles_per_warpgroup, int tile_rows, int k, int num_sms) {
+GroupedGemmConfig grouped_gemm_config(GroupedGemmTiles shape, int tile_rows, int k, int second_k,
+                                      int num_sms) {
   GroupedGemmConfig config;
+  config.shape = shape;
   config.ctas = num_sms;
-  config.tiles_per_warpgroup = tiles_per_warpgroup;
   config.tile_rows = tile_rows;
-  const bool dense = tile_rows > Sparse<1>::kRows;
   // Stages of rows: as many as there are of a panel where two passes go over it.
-  config.x_stages = dense ? 4 : 3;
-  config.code_slots = dense ? max_code_slots(k) : 3;
+  config.x_stages = shape == GroupedGemmTiles::kManyRows ? 4 : 3;
+  config.code_slots = with_shape(shape, [&](auto s) {
+    return kWholePanels<decltype(s)> ? 3 : max_code_slots<decltype(s)>(k, second_k);
+  });
+  if (shape == GroupedGemmTiles::kEightWarps) config.code_slots = config.x_stages = Few::kSlots;
   while (config.code_slots > 2 && shared_bytes_of(config) > kSharedLimit) --config.code_slots;
   while (config.x_stages < kMaxStages) {
     ++config.x_stages;
@@ -116,28 +164,37 @@ GroupedGemmConfig grouped_gemm_config(int tiles_per_warpgroup, int tile_rows, in
 }
 
 GroupedGemmConfig select_grouped_gemm_config(double rows_per_expert, double experts, int k,
-                                             int num_sms) {
+                                             int second_k, int num_sms) {
   // Measured at H = I = 2880 (docs/measured.md). Wider tiles read rows less often, but few experts
   // have too few of them for all CTAs.
-  if (rows_per_expert <= 3) return grouped_gemm_config(1, 16, k, num_sms);
-  if (rows_per_expert <= 24) return grouped_gemm_config(experts > 64 ? 2 : 1, 32, k, num_sms);
-  if (rows_per_expert <= 80) return grouped_gemm_config(1, 64, k, num_sms);
-  return grouped_gemm_config(1, 192, k, num_sms);
+  using S = GroupedGemmTiles;
+  const auto config = [&](S shape, int tile_rows) {
+    return grouped_gemm_config(shape, tile_rows, k, second_k, num_sms);
+  };
+  if (rows_per_expert <= 12) return config(S::kEightWarps, rows_per_expert <= 6 ? 16 : 32);
+  if (rows_per_expert <= 24) return config(experts > 64 ? S::kTwoTiles : S::kOneTile, 32);
+  if (rows_per_expert <= 80) return config(S::kOneTile, 64);
+  return config(S::kManyRows, 192);
 }
 
 std::string to_string(const GroupedGemmConfig& c) {
-  return "grouped_gemm: " + std::to_string(c.tiles_per_warpgroup * kMathGroups * mxfp4::kTileRows) +
-         " features x " + std::to_string(c.tile_rows) + " rows, " + std::to_string(c.x_stages) +
-         " stages of rows, " + std::to_string(c.code_slots) + " slots of codes, " +
-         std::to_string(c.ctas) + " CTAs, " + std::to_string(c.shared_bytes) +
+  const int features = with_shape(c.shape, [](auto shape) {
+    using Shape = decltype(shape);
+    return Shape::kGroups * Shape::kM * mxfp4::kTileRows;
+  });
+  const bool alone = c.shape == GroupedGemmTiles::kEightWarps;
+  return "grouped_gemm: " + std::to_string(features) + " features x " +
+         std::to_string(c.tile_rows) + " rows by " + (alone ? "mma.sync" : "wgmma") + ", " +
+         std::to_string(c.x_stages) + " stages of rows, " + std::to_string(c.code_slots) +
+         " slots of codes, " + std::to_string(c.ctas) + " CTAs, " + std::to_string(c.shared_bytes) +
          " bytes of shared memory";
 }
 
 cudaError_t prepare_grouped_gemm() {
   using KernelFunction = void (*)(Kernel);
-  const KernelFunction kernels[] = {sm90_bf16_mxfp4_grouped_gemm<Sparse<1>>,
-                                    sm90_bf16_mxfp4_grouped_gemm<Sparse<2>>,
-                                    sm90_bf16_mxfp4_grouped_gemm<Dense>};
+  const KernelFunction kernels[] = {
+      sm90_bf16_mxfp4_grouped_gemm<Few>, sm90_bf16_mxfp4_grouped_gemm<Sparse<1>>,
+      sm90_bf16_mxfp4_grouped_gemm<Sparse<2>>, sm90_bf16_mxfp4_grouped_gemm<Dense>};
   for (const KernelFunction kernel : kernels) {
     const cudaError_t error =
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedLimit);
@@ -154,16 +211,15 @@ cudaError_t launch_grouped_gemm(const GroupedGemmArgs& args, const GroupedGemmCo
   overlap.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t launch{};
   launch.gridDim = dim3(static_cast<unsigned>(config.ctas));
-  launch.blockDim = dim3(kThreads);
   launch.dynamicSmemBytes = static_cast<size_t>(config.shared_bytes);
   launch.stream = stream;
   launch.attrs = &overlap;
   launch.numAttrs = 1;
-  if (config.tile_rows > Sparse<1>::kRows)
-    return cudaLaunchKernelEx(&launch, sm90_bf16_mxfp4_grouped_gemm<Dense>, kernel);
-  return config.tiles_per_warpgroup == 1
-             ? cudaLaunchKernelEx(&launch, sm90_bf16_mxfp4_grouped_gemm<Sparse<1>>, kernel)
-             : cudaLaunchKernelEx(&launch, sm90_bf16_mxfp4_grouped_gemm<Sparse<2>>, kernel);
+  return with_shape(config.shape, [&](auto shape) {
+    using Shape = decltype(shape);
+    launch.blockDim = dim3(kThreads<Shape>);
+    return cudaLaunchKernelEx(&launch, sm90_bf16_mxfp4_grouped_gemm<Shape>, kernel);
+  });
 }
 
 }  // namespace moxie::hopper

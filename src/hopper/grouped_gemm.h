@@ -62,23 +62,32 @@ struct GroupedGemmArgs {
   uint32_t* finished = nullptr;
 };
 
+// How a CTA's math warps share a tile; grouped_gemm_shared.cuh says what each means.
+enum class GroupedGemmTiles : uint8_t {
+  kEightWarps,  // 256 features, up to 32 rows; mma.sync
+  kOneTile,     // 192 features, up to 64 rows; wgmma, as all below
+  kTwoTiles,    // 384 features, up to 64 rows
+  kManyRows,    // 192 features, up to 192 rows
+};
+
 struct GroupedGemmConfig {
-  int tiles_per_warpgroup = 1;  // of 64 features: 1 or 2
-  int tile_rows = 0;            // at most, of a RowTile
-  int x_stages = 0;             // 64 of k
-  int code_slots = 0;           // 192 of k, per tile of 64 features
+  GroupedGemmTiles shape = GroupedGemmTiles::kOneTile;
+  int tile_rows = 0;   // at most, of a RowTile
+  int x_stages = 0;    // 192 of k; kManyRows: 64
+  int code_slots = 0;  // 576 of k; kTenWarps and kManyRows: 192; per tile of 64 features
   int ctas = 0;
   int shared_bytes = 0;
 };
 
 // Whether launch_grouped_gemm can do it: n % 16 == 0, k % 32 == 0, n and k positive.
 bool supports_grouped_gemm(int n, int k);
-// For `experts` experts of `rows_per_expert` rows each on average; `k` is the least of the
-// products'. REQUIRES supports_grouped_gemm.
+// For `experts` experts of `rows_per_expert` rows each on average; depths of the products, the
+// second 0 where there is one. REQUIRES supports_grouped_gemm.
 GroupedGemmConfig select_grouped_gemm_config(double rows_per_expert, double experts, int k,
-                                             int num_sms);
-// With the shared memory divided for 1 or 2 tiles per warpgroup and tile_rows of at most 192 or 64.
-GroupedGemmConfig grouped_gemm_config(int tiles_per_warpgroup, int tile_rows, int k, int num_sms);
+                                             int second_k, int num_sms);
+// With the shared memory divided for a shape and tile_rows of at most what the shape takes.
+GroupedGemmConfig grouped_gemm_config(GroupedGemmTiles shape, int tile_rows, int k, int second_k,
+                                      int num_sms);
 std::string to_string(const GroupedGemmConfig& config);
 
 // Asks the driver once per process and device for the shared memory that the kernels use.

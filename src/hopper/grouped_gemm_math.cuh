@@ -10,23 +10,15 @@
 
 namespace moxie::hopper::grouped {
 
-// Where a math warp is in its rings.
-struct MathPlaces {
-  Place x, codes;
-  int scale_slot = 0;
-};
-
-__device__ __forceinline__ uint32_t pack(float low, float high) {
-  const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&both);
-}
-
 template <class Shape, int N>
 class TileProduct {
  public:
   static constexpr int kM = Shape::kM;
+  // The words of the next step are read before the products of this one where registers allow: with
+  // many rows ptxas would keep wgmmas apart (C7512).
+  static constexpr bool kReadAhead = Shape::kRows <= 64;
 
-  __device__ __forceinline__ TileProduct(const Shared<Shape>& shared, const Tile& tile,
+  __device__ __forceinline__ TileProduct(const Shared<Shape>& shared, const Tile<Shape>& tile,
                                          MathPlaces& places, int group, int warp, int lane)
       : shared_(shared),
         barriers_(shared.barriers()),
@@ -40,9 +32,16 @@ class TileProduct {
   __device__ __forceinline__ void run() {
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
-      first_feature_[m] = ((tile_.feature_tile * kM + m) * kMathGroups + group_) * mxfp4::kTileRows;
+      first_feature_[m] =
+          ((tile_.feature_tile * kM + m) * Shape::kGroups + group_) * mxfp4::kTileRows;
       has_strip_[m] = first_feature_[m] + warp_ * mxfp4::kStripRows < product_.n;
       all_strips_[m] = first_feature_[m] + mxfp4::kTileRows <= product_.n;
+      bias_[m][0] = bias_[m][1] = 0;
+      if (product_.bias != nullptr && has_strip_[m]) {  // asked for long before it is needed
+        const float* bias = product_.bias + static_cast<int64_t>(tile_.expert) * product_.n +
+                            first_feature_[m] + warp_ * mxfp4::kStripRows + lane_ / 4;
+        bias_[m][0] = __ldg(bias), bias_[m][1] = __ldg(bias + 8);
+      }
 #pragma unroll
       for (int i = 0; i < N / 2; ++i) sums_[m][i] = 0;
     }
@@ -112,34 +111,40 @@ class TileProduct {
     return __any_sync(0xffffffffu, has_large_scale(all));
   }
 
-  // A slot of whole pairs without large scales: while the wgmmas of a step run, the next is
+  // A slot of whole pairs without large scales: while the wgmmas of some steps run, the next are
   // decoded.
   __device__ __forceinline__ void add_ordinary_slot(int m, const unsigned char* codes,
                                                     const unsigned char* scale_bytes) {
     constexpr int kSteps = Shape::kSlotSteps;
     uint32_t a[2][16];
-    uint4 words = *reinterpret_cast<const uint4*>(codes);
-    uint32_t scales = *reinterpret_cast<const uint32_t*>(scale_bytes);
+    uint4 words;
+    uint32_t scales;
+    const auto read = [&](int step) {
+      words = *reinterpret_cast<const uint4*>(codes + step * kPairCodes);
+      scales = *reinterpret_cast<const uint32_t*>(scale_bytes + step * kPairScales);
+    };
+    if (kReadAhead) read(0);
 #pragma unroll
-    for (int i = 0; i < kSteps; ++i) {
-      decode_pair<false>(words, scales, a[i % 2]);
-      if (i < kSteps - 1) {  // asked for now, needed after the products
-        words = *reinterpret_cast<const uint4*>(codes + (i + 1) * kPairCodes);
-        scales = *reinterpret_cast<const uint32_t*>(scale_bytes + (i + 1) * kPairScales);
+    for (int step = 0; step < kSteps; ++step) {
+      auto& operand = a[step % 2];
+      if (!kReadAhead) read(step);
+      decode_pair_by(words, scales, shared_.kernel.by128, operand);
+      if (step + 1 < kSteps) {
+        if (kReadAhead) read(step + 1);  // asked for now, needed after the products
       } else {
         __syncwarp();  // all lanes have read the slot before a copy overwrites it
         if (lane_ == 0) mbarrier_arrive(&barriers_.codes_empty[group_][places_.codes.slot]);
       }
-      if (i > 0) {
+      if (step > 0) {
         wgmma_wait<0>();
-        if (i % Shape::kStageSteps == 0) end_stage(m);
+        if (step % Shape::kStageSteps == 0) end_stage(m);
       }
-      if (i % Shape::kStageSteps == 0 && m == 0) wait_for_stage();
-      const uint64_t x =
-          swizzled_operand(shared_address(shared_.x(places_.x.slot, i % Shape::kStageSteps)));
+      if (step % Shape::kStageSteps == 0 && m == 0) wait_for_stage();
       wgmma_fence();
+      const uint64_t x =
+          swizzled_operand(shared_address(shared_.x(places_.x.slot, step % Shape::kStageSteps)));
 #pragma unroll
-      for (int j = 0; j < 4; ++j) wgmma_m64k16<N>(sums_[m], a[i % 2] + 4 * j, x + 2 * j);
+      for (int j = 0; j < 4; ++j) wgmma_m64k16<N>(sums_[m], operand + 4 * j, x + 2 * j);
       wgmma_commit();
     }
     wgmma_wait<0>();
@@ -215,16 +220,11 @@ class TileProduct {
     if (first_feature >= product_.n) return;
     const GroupedGemmArgs& args = shared_.kernel.args;
     const int g = lane_ / 4, t = lane_ % 4;
-    const int feature = first_feature + warp_ * mxfp4::kStripRows + g;
-    float bias_low = 0, bias_high = 0;
-    if (product_.bias != nullptr && has_strip_[m]) {
-      const float* bias = product_.bias + static_cast<int64_t>(tile_.expert) * product_.n + feature;
-      bias_low = __ldg(bias), bias_high = __ldg(bias + 8);
-    }
     const bool swiglu_pairs = product_.swiglu;
-    const uint32_t staged = shared_address(shared_.staged(group_));
 #pragma unroll
     for (int first_row = 0; first_row < N; first_row += kStagedRows) {
+      const int slot = first_row / kStagedRows % kStagedSlots<Shape>;
+      const uint32_t staged = shared_address(shared_.staged(group_, slot));
       uint32_t low[4], high[4];  // of 8 rows each
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
@@ -232,7 +232,7 @@ class TileProduct {
         const int eight = first_row / 8 + i < kLast ? first_row / 8 + i : kLast;
         float v[4];
 #pragma unroll
-        for (int j = 0; j < 4; ++j) v[j] = sums_[m][4 * eight + j] + (j < 2 ? bias_low : bias_high);
+        for (int j = 0; j < 4; ++j) v[j] = sums_[m][4 * eight + j] + bias_[m][j / 2];
         if (swiglu_pairs) {
           // Gate and linear part are 4 lanes apart: even g takes the pair of rows below 8, odd g
           // that of rows from 8 on.
@@ -264,17 +264,20 @@ class TileProduct {
                                              warp_ * 32 + piece % 2 * 16),
               low[2 * half], high[2 * half], low[2 * half + 1], high[2 * half + 1]);
       }
-      named_barrier(1 + group_, kGroupThreads);  // the group's rows are staged
-      copy_out(m, first_row, swiglu_pairs);
-      named_barrier(1 + group_, kGroupThreads);  // and copied before others are staged
+      // The group's rows are staged. Those of the slot before are copied when all come here again,
+      // so that slot may be staged anew afterwards.
+      named_barrier(1 + group_, kGroupThreads);
+      copy_out(m, first_row, swiglu_pairs, shared_.staged(group_, slot));
     }
+    // All rows are copied: for the count of finished features, and for the next call's first slots.
+    named_barrier(1 + group_, kGroupThreads);
   }
 
-  __device__ __forceinline__ void copy_out(int m, int first_row, bool swiglu_pairs) {
+  __device__ __forceinline__ void copy_out(int m, int first_row, bool swiglu_pairs,
+                                           const unsigned char* staged) {
     const int thread = warp_ * 32 + lane_, pieces = swiglu_pairs ? 4 : 8;  // of 16 bytes
     const int features = swiglu_pairs ? product_.n / 2 : product_.n;
     const int first = swiglu_pairs ? first_feature_[m] / 2 : first_feature_[m];
-    const unsigned char* staged = shared_.staged(group_);
     for (int i = thread; i < kStagedRows * pieces; i += kGroupThreads) {
       const int row = i / pieces, piece = i % pieces, feature = first + piece * 8;
       if (first_row + row >= tile_.rows || feature >= features) continue;
@@ -287,25 +290,22 @@ class TileProduct {
       } else if (product_.residual != nullptr) {
         const uint4 r = *reinterpret_cast<const uint4*>(
             product_.residual + out_row * product_.residual_stride + feature);
-        v.x = add(v.x, r.x), v.y = add(v.y, r.y), v.z = add(v.z, r.z), v.w = add(v.w, r.w);
+        v.x = add_pairs(v.x, r.x), v.y = add_pairs(v.y, r.y);
+        v.z = add_pairs(v.z, r.z), v.w = add_pairs(v.w, r.w);
       }
       *reinterpret_cast<uint4*>(product_.out + out_row * product_.out_stride + feature) = v;
     }
   }
-  __device__ __forceinline__ static uint32_t add(uint32_t a, uint32_t b) {
-    const float2 x = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&a));
-    const float2 y = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&b));
-    return pack(x.x + y.x, x.y + y.y);
-  }
 
   const Shared<Shape>& shared_;
   Barriers& barriers_;
-  const Tile& tile_;
+  const Tile<Shape>& tile_;
   const GroupedProduct& product_;
   MathPlaces& places_;
   int group_, warp_, lane_;
   int first_feature_[kM];
   bool has_strip_[kM], all_strips_[kM];
+  float bias_[kM][2];  // of rows g and g + 8 of the warp's strip
   float sums_[kM][N / 2];
 };
 
@@ -317,7 +317,7 @@ __device__ __forceinline__ void run_math(const Shared<Shape>& shared, int group,
   MathPlaces places;
   for (;;) {
     mbarrier_wait(&barriers.tile_full[tile_at.slot], tile_at.parity);
-    const Tile& tile = shared.tile(tile_at.slot);
+    const Tile<Shape>& tile = shared.tile(tile_at.slot);
     if (tile.product < 0) return;
 #define MOXIE_ROWS(N)                                                     \
   case N:                                                                 \

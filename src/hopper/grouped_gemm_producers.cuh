@@ -20,7 +20,7 @@ __device__ __forceinline__ void run_scheduler(const Shared<Shape>& shared, int l
   Place at{0, 1};
   for (int turn = 0;; ++turn) {
     mbarrier_wait(&barriers.tile_empty[at.slot], at.parity);
-    Tile& tile = shared.tile(at.slot);
+    Tile<Shape>& tile = shared.tile(at.slot);
     int ticket = static_cast<int>(blockIdx.x) + turn * static_cast<int>(gridDim.x);
     if (args.tickets != nullptr) {
       if (lane == 0) ticket = static_cast<int>(atomicAdd(args.tickets, 1u));
@@ -65,23 +65,23 @@ __device__ __forceinline__ void run_scheduler(const Shared<Shape>& shared, int l
 template <class Shape>
 __device__ __forceinline__ void run_weights(const Shared<Shape>& shared, int lane) {
   constexpr int kPieces = kWholePanels<Shape> ? 1 : kTileStrips;
-  constexpr int kCodeLanes = kMathGroups * kPieces, kLanes = kCodeLanes + kMathGroups;
+  constexpr int kCodeLanes = Shape::kGroups * kPieces, kLanes = kCodeLanes + Shape::kGroups;
   static_assert(kLanes <= 32, "a lane a copy");
   const GroupedGemmArgs& args = shared.kernel.args;
   Barriers& barriers = shared.barriers();
   const bool is_codes = lane < kCodeLanes;
-  const int group = is_codes ? lane / kPieces : min(lane - kCodeLanes, kMathGroups - 1);
+  const int group = is_codes ? lane / kPieces : min(lane - kCodeLanes, Shape::kGroups - 1);
   const int strip = is_codes ? lane % kPieces : 0;
   const int block_bytes = is_codes ? kBlockCodes : kBlockScales;
   Place tile_at, at{0, 1};
   int scale_slot = 0;
   for (;;) {
     mbarrier_wait(&barriers.tile_full[tile_at.slot], tile_at.parity);
-    const Tile& tile = shared.tile(tile_at.slot);
+    const Tile<Shape>& tile = shared.tile(tile_at.slot);
     if (tile.product < 0) return;
     const GroupedProduct& product = args.product[tile.product];
     const int n = product.n, k = product.k, expert = tile.expert;
-    const int first_tile = tile.feature_tile * kMathGroups * Shape::kM + group;
+    const int first_tile = tile.feature_tile * Shape::kGroups * Shape::kM + group;
     __syncwarp();
     if (lane == 0) mbarrier_arrive(&barriers.tile_empty[tile_at.slot]);
     tile_at.advance(1, kTileSlots);
@@ -93,7 +93,7 @@ __device__ __forceinline__ void run_weights(const Shared<Shape>& shared, int lan
       const int panel_blocks = min(mxfp4::kPanelBlocks, all_blocks - first_block);
 #pragma unroll 1
       for (int m = 0; m < Shape::kM; ++m) {
-        const int tile_idx = first_tile + m * kMathGroups;
+        const int tile_idx = first_tile + m * Shape::kGroups;
         const int strips = max(0, min(kTileStrips, n / mxfp4::kStripRows - tile_idx * kTileStrips));
         const uint8_t* panel = matrix + (static_cast<int64_t>(tile_idx) * kTileStrips * all_blocks +
                                          first_block * strips + strip * panel_blocks) *
@@ -138,7 +138,7 @@ class Loader {
     Place tile_at;
     for (;;) {
       mbarrier_wait(&barriers_.tile_full[tile_at.slot], tile_at.parity);
-      const Tile& tile = shared_.tile(tile_at.slot);
+      const Tile<Shape>& tile = shared_.tile(tile_at.slot);
       if (tile.product < 0) break;
       const GroupedProduct& product = args.product[tile.product];
       const int k = product.k, count = padded_rows<Shape>(tile.rows) / 8;
@@ -165,7 +165,7 @@ class Loader {
 
   __device__ __forceinline__ void wait_for_first_product(int row_tile) const {
     const uint32_t all = static_cast<uint32_t>(
-        kMathGroups * feature_tiles_of<Shape>(shared_.kernel.args.product[0].n));
+        kFinishes<Shape> * feature_tiles_of<Shape>(shared_.kernel.args.product[0].n));
     while (load_acquire(shared_.kernel.args.finished + row_tile) < all) {
     }
   }
@@ -181,7 +181,8 @@ class Loader {
       // Past the end of k zeros, which meet weights of zero.
       const bool valid = step * kStepDepth + piece * 8 < k;
       const uint4* from = reinterpret_cast<const uint4*>(valid ? x + step * kStepDepth : x);
-      const uint32_t to = shared_address(shared_.x(at_.slot, i)) +
+      const int rows = Shape::kWarpStrips > 0 ? 8 * count : shared_.kernel.tile_rows;
+      const uint32_t to = shared_address(shared_.x(at_.slot, i, rows)) +
                           static_cast<uint32_t>(row * kRowBytes + ((piece ^ (row & 7)) << 4));
 #pragma unroll
       for (int j = 0; j < kCopies; ++j)

@@ -2,6 +2,8 @@
 // shared memory.
 #pragma once
 
+#include <cuda_bf16.h>
+
 #include <cstdint>
 
 #include "hopper/device/ptx.cuh"
@@ -10,31 +12,40 @@
 
 namespace moxie::hopper::grouped {
 
-constexpr int kMathGroups = 3, kGroupThreads = 128, kThreads = (kMathGroups + 1) * kGroupThreads;
-constexpr int kMathWarps = kMathGroups * 4, kLoaders = 2;
-constexpr int kMathRegisters = 152, kProducerRegisters = 56;
+constexpr int kMaxMathGroups = 3, kGroupThreads = 128, kLoaders = 2;
 constexpr int kStepDepth = mxfp4::kPairBlocks * mxfp4::kBlock;  // 64 of k: 4 wgmmas
 constexpr int kPanelSteps = mxfp4::kPanelBlocks / mxfp4::kPairBlocks;
 static_assert(mxfp4::kPanelBlocks % mxfp4::kPairBlocks == 0);
 constexpr int kTileStrips = mxfp4::kTileRows / mxfp4::kStripRows;
 constexpr int kBlockCodes = 256, kBlockScales = 16;  // bytes of a strip, one block deep
 constexpr int kPairCodes = 2 * kBlockCodes, kPairScales = 2 * kBlockScales;
-constexpr int kMaxRows = 192, kRowBytes = kStepDepth * 2;
+constexpr int kRowBytes = kStepDepth * 2;
 constexpr int kStagedRows = 32, kStagedPitch = mxfp4::kTileRows * 2 + 16;
-constexpr int kMaxStages = 16, kMaxCodeSlots = 8, kTileSlots = 3;
+constexpr int kMaxStages = 12, kMaxCodeSlots = 8, kTileSlots = 3;
+constexpr unsigned kPollNanoseconds = 100;
 constexpr int kSharedLimit = 227 * 1024;
 
+// For a handful of rows: math warps for themselves, each with two strips and two slots of panels.
+struct Few {
+  static constexpr int kWarpStrips = 2, kSlots = 2;
+  static constexpr int kGroups = 4, kGroupWarps = 2;  // tiles of 64 features, warps of each
+  static constexpr int kM = 1, kRows = 32;
+  static constexpr int kStageSteps = kPanelSteps, kSlotSteps = kPanelSteps;
+  static constexpr int kScaleSlots = kSlots;
+};
 // For few rows, with one or two tiles of 64 features a warpgroup.
 template <int kTiles>
 struct Sparse {
-  static constexpr int kM = kTiles, kRows = 64;
+  static constexpr int kWarpStrips = 0, kGroupWarps = 4;  // warpgroups
+  static constexpr int kGroups = 3, kM = kTiles, kRows = 64;
   static constexpr int kStageSteps = 3;              // steps of rows in a stage
   static constexpr int kSlotSteps = kPanelSteps;     // of weights in a slot
   static constexpr int kScaleSlots = kMaxCodeSlots;  // a slot's scales are copied with its codes
 };
 // For many.
 struct Dense {
-  static constexpr int kM = 1, kRows = kMaxRows, kStageSteps = 1, kSlotSteps = 3;
+  static constexpr int kWarpStrips = 0, kGroupWarps = 4;
+  static constexpr int kGroups = 3, kM = 1, kRows = 192, kStageSteps = 1, kSlotSteps = 3;
   static constexpr int kScaleSlots = 4;  // by panels
 };
 template <class Shape>
@@ -43,18 +54,48 @@ template <class Shape>
 constexpr int kSlotBytes = Shape::kSlotSteps * kTileStrips * kPairCodes;
 constexpr int kScaleBytes = kPanelSteps * kTileStrips * kPairScales;  // of a panel
 static_assert(kPanelSteps % Dense::kSlotSteps == 0 && kPanelSteps % Sparse<1>::kStageSteps == 0);
+template <class Shape>
+constexpr int kMathWarps = Shape::kGroups * Shape::kGroupWarps;
+template <class Shape>
+constexpr int kThreads = (kMathWarps<Shape> + (Shape::kWarpStrips > 0 ? 5 : 4)) * 32;
+// How often each tile of the first product is counted as finished.
+template <class Shape>
+constexpr int kFinishes = Shape::kWarpStrips > 0 ? 1 : Shape::kGroups;
+// Memory of a group between registers and stores of whole rows; two slots where more than one is
+// written for a tile.
+template <class Shape>
+constexpr int kStagedSlots = Shape::kWarpStrips > 0       ? 0
+                             : Shape::kRows > kStagedRows ? 2
+                                                          : 1;
+template <class Shape>
+constexpr int kStagedBytes = kStagedSlots<Shape> * kStagedRows * kStagedPitch;
+// All registers of an SM: 512 threads begin with 128.
+constexpr int kMathRegisters = 152;
+constexpr int kProducerRegisters = 56;
 
 // What a CTA does next; product < 0: nothing more.
-struct alignas(16) Tile {
+template <int kMaxRows>
+struct alignas(16) TileOf {
   int product, expert, row_tile, feature_tile, rows;
   int x_row[kMaxRows], out_row[kMaxRows];
   float weight[kMaxRows];
 };
 
+template <class Shape>
+using Tile = TileOf<Shape::kRows>;
+
 struct Barriers {
   uint64_t x_full[kMaxStages], x_empty[kMaxStages];
-  uint64_t codes_full[kMathGroups][kMaxCodeSlots], codes_empty[kMathGroups][kMaxCodeSlots];
-  uint64_t tile_full[kTileSlots], tile_empty[kTileSlots];
+  union {
+    struct {
+      uint64_t codes_full[kMaxMathGroups][kMaxCodeSlots],
+          codes_empty[kMaxMathGroups][kMaxCodeSlots];
+    };
+    struct {
+      uint64_t warp_full[8][2], warp_empty[8][2];  // of math warps that work for themselves
+    };
+  };
+  uint64_t tile_full[kTileSlots], tile_empty[kTileSlots], tile_done[kTileSlots];
 };
 
 // Dynamic shared memory, in this order.
@@ -69,10 +110,10 @@ template <class Shape>
 MOXIE_HOST_DEVICE constexpr Places places(int tile_rows, int x_stages, int code_slots) {
   Places p{};
   p.codes = x_stages * Shape::kStageSteps * tile_rows * kRowBytes;
-  p.scales = p.codes + kMathGroups * code_slots * kSlotBytes<Shape>;
-  p.staged = p.scales + kMathGroups * scale_slots<Shape>(code_slots) * kScaleBytes;
-  p.tiles = p.staged + kMathGroups * kStagedRows * kStagedPitch;
-  p.barriers = p.tiles + kTileSlots * static_cast<int>(sizeof(Tile));
+  p.scales = p.codes + Shape::kGroups * code_slots * kSlotBytes<Shape>;
+  p.staged = p.scales + Shape::kGroups * scale_slots<Shape>(code_slots) * kScaleBytes;
+  p.tiles = p.staged + Shape::kGroups * kStagedBytes<Shape>;
+  p.barriers = p.tiles + kTileSlots * static_cast<int>(sizeof(Tile<Shape>));
   p.end = p.barriers + static_cast<int>(sizeof(Barriers));
   return p;
 }
@@ -80,6 +121,7 @@ MOXIE_HOST_DEVICE constexpr Places places(int tile_rows, int x_stages, int code_
 struct Kernel {
   GroupedGemmArgs args;
   int tile_rows, x_stages, code_slots;
+  uint32_t by128 = 128;  // where the compiler cannot see it, and multiplies
 };
 
 // A place in a ring, and the parity of its present round.
@@ -92,6 +134,23 @@ struct Place {
   }
 };
 
+// Where a math warp is in its rings.
+struct MathPlaces {
+  Place x, codes;
+  int scale_slot = 0;
+};
+
+__device__ __forceinline__ uint32_t pack(float low, float high) {
+  const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&both);
+}
+// Sums of two bf16, in float32, rounded.
+__device__ __forceinline__ uint32_t add_pairs(uint32_t a, uint32_t b) {
+  const float2 x = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&a));
+  const float2 y = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&b));
+  return pack(x.x + y.x, x.y + y.y);
+}
+
 MOXIE_HOST_DEVICE constexpr int steps_of(int k) { return (k + kStepDepth - 1) / kStepDepth; }
 template <class Shape>
 MOXIE_HOST_DEVICE constexpr int stages_of(int k) {
@@ -99,7 +158,7 @@ MOXIE_HOST_DEVICE constexpr int stages_of(int k) {
 }
 template <class Shape>
 MOXIE_HOST_DEVICE constexpr int feature_tiles_of(int n) {
-  constexpr int kFeatures = kMathGroups * Shape::kM * mxfp4::kTileRows;
+  constexpr int kFeatures = Shape::kGroups * Shape::kM * mxfp4::kTileRows;
   return (n + kFeatures - 1) / kFeatures;
 }
 
@@ -118,9 +177,12 @@ struct Shared {
 
   __device__ Shared(unsigned char* memory, const Kernel& k)
       : base(memory), at(places<Shape>(k.tile_rows, k.x_stages, k.code_slots)), kernel(k) {}
-  // Of a stage, its step `step`.
+  // Of a stage, its step `step`; steps of `rows` rows lie one after another.
+  __device__ unsigned char* x(int stage, int step, int rows) const {
+    return base + (stage * Shape::kStageSteps * kernel.tile_rows + step * rows) * kRowBytes;
+  }
   __device__ unsigned char* x(int stage, int step) const {
-    return base + (stage * Shape::kStageSteps + step) * kernel.tile_rows * kRowBytes;
+    return x(stage, step, kernel.tile_rows);
   }
   __device__ unsigned char* codes(int group, int slot) const {
     return base + at.codes + (group * kernel.code_slots + slot) * kSlotBytes<Shape>;
@@ -128,10 +190,21 @@ struct Shared {
   __device__ unsigned char* scales(int group, int slot) const {
     return base + at.scales + (group * scale_slots<Shape>(kernel.code_slots) + slot) * kScaleBytes;
   }
-  __device__ unsigned char* staged(int group) const {
-    return base + at.staged + group * kStagedRows * kStagedPitch;
+  // The same of a math warp that works for itself.
+  __device__ unsigned char* warp_codes(int warp, int slot) const {
+    return base + at.codes +
+           (warp * kernel.code_slots + slot) * (kSlotBytes<Shape> / Shape::kGroupWarps);
   }
-  __device__ Tile& tile(int slot) const { return reinterpret_cast<Tile*>(base + at.tiles)[slot]; }
+  __device__ unsigned char* warp_scales(int warp, int slot) const {
+    return base + at.scales +
+           (warp * kernel.code_slots + slot) * (kScaleBytes / Shape::kGroupWarps);
+  }
+  __device__ unsigned char* staged(int group, int slot) const {
+    return base + at.staged + group * kStagedBytes<Shape> + slot * kStagedRows * kStagedPitch;
+  }
+  __device__ Tile<Shape>& tile(int slot) const {
+    return reinterpret_cast<Tile<Shape>*>(base + at.tiles)[slot];
+  }
   __device__ Barriers& barriers() const { return *reinterpret_cast<Barriers*>(base + at.barriers); }
 };
 

@@ -57,8 +57,7 @@ GroupedGemmConfig select_moe_grouped_config(const MoeSizes& sizes, int num_sms) 
   const double entries =
       static_cast<double>(moe_grouped_piece_rows(sizes) * sizes.experts_per_token);
   const double experts = std::min<double>(sizes.all_experts, entries);
-  return select_grouped_gemm_config(entries / experts, experts, std::min(sizes.hidden, sizes.inner),
-                                    num_sms);
+  return select_grouped_gemm_config(entries / experts, experts, sizes.hidden, sizes.inner, num_sms);
 }
 
 int64_t moe_grouped_workspace_bytes(const MoeSizes& sizes, const GroupedGemmConfig& config) {

@@ -50,6 +50,13 @@ double bytes_touched(int rows, int experts) {
   return hit * 3 * kHidden * kHidden * 17 / 32;
 }
 
+using Shape = GroupedGemmTiles;
+constexpr std::pair<Shape, int> kAllConfigs[] = {
+    {Shape::kEightWarps, 8},  {Shape::kEightWarps, 16}, {Shape::kEightWarps, 24},
+    {Shape::kEightWarps, 32}, {Shape::kOneTile, 16},    {Shape::kOneTile, 32},
+    {Shape::kOneTile, 64},    {Shape::kTwoTiles, 32},   {Shape::kTwoTiles, 64},
+    {Shape::kManyRows, 128},  {Shape::kManyRows, 192}};
+
 void bench(BenchReport& report, const Choice& choice, int experts, const std::vector<Row>& rows,
            cudaStream_t stream, int num_sms) {
   if (choice.only_experts != 0 && choice.only_experts != experts) return;
@@ -75,10 +82,10 @@ void bench(BenchReport& report, const Choice& choice, int experts, const std::ve
     args.out = out.data(), args.out_stride = kHidden;
     std::vector<GroupedGemmConfig> configs = {select_moe_grouped_config(args.sizes, num_sms)};
     if (choice.all_configs)
-      for (const auto& [tiles, tile_rows] :
-           {std::pair{1, 16}, {1, 32}, {1, 64}, {2, 32}, {2, 64}, {1, 128}, {1, 192}})
-        if (row.rows * 4 / experts < 2 * tile_rows && row.rows * 4 / experts * 8 >= tile_rows)
-          configs.push_back(grouped_gemm_config(tiles, tile_rows, kHidden, num_sms));
+      for (const auto& [shape, tile_rows] : kAllConfigs)
+        if (row.rows * 4 / experts < 2 * tile_rows &&
+            (tile_rows <= 16 || row.rows * 4 / experts * 8 >= tile_rows))
+          configs.push_back(grouped_gemm_config(shape, tile_rows, kHidden, kHidden, num_sms));
     for (const GroupedGemmConfig& config : configs) {
       const cuda::DeviceBuffer<uint8_t> workspace(
           static_cast<size_t>(moe_grouped_workspace_bytes(args.sizes, config)));

@@ -65,9 +65,16 @@ Problem random_problem(const MoeSizes& sizes, int low_scale = 116, int high_scal
   return p;
 }
 
+using Shape = GroupedGemmTiles;
+constexpr std::pair<Shape, int> kAllShapes[] = {{Shape::kEightWarps, 8},  {Shape::kEightWarps, 16},
+                                                {Shape::kEightWarps, 32}, {Shape::kOneTile, 16},
+                                                {Shape::kOneTile, 64},    {Shape::kTwoTiles, 32},
+                                                {Shape::kTwoTiles, 64},   {Shape::kManyRows, 192}};
+
 struct Options {
   bool from_logits = false, with_residual = false;
-  int tiles_per_warpgroup = 0, tile_rows = 0;  // 0: as select_moe_grouped_config says
+  GroupedGemmTiles shape = GroupedGemmTiles::kOneTile;
+  int tile_rows = 0;  // 0: as select_moe_grouped_config says
   int runs = 1;
 };
 
@@ -87,8 +94,8 @@ std::vector<bf16> run(const Problem& p, const Options& options = {}) {
       std::vector<bf16>(idx(p.sizes.rows * p.sizes.hidden), bf16{0x7fff}));
   GroupedGemmConfig config = select_moe_grouped_config(p.sizes, 132);
   if (options.tile_rows > 0)
-    config = grouped_gemm_config(options.tiles_per_warpgroup, options.tile_rows,
-                                 std::min(p.sizes.hidden, p.sizes.inner), 132);
+    config =
+        grouped_gemm_config(options.shape, options.tile_rows, p.sizes.hidden, p.sizes.inner, 132);
   const cuda::DeviceBuffer<uint8_t> workspace(
       std::vector<uint8_t>(idx(moe_grouped_workspace_bytes(p.sizes, config)), 0xff));
   MoeGroupedArgs args;
@@ -182,7 +189,7 @@ void expect_within_bound(const Problem& p, const Options& options, int64_t row_s
       }
       ASSERT_LE(std::fabs(to_float(got[idx(row * s.hidden + f)]) - want.value), want.error)
           << s.rows << " rows, hidden " << s.hidden << ", inner " << s.inner << ", row " << row
-          << " feature " << f << " tiles " << options.tiles_per_warpgroup << " x "
+          << " feature " << f << " tiles " << static_cast<int>(options.shape) << " x "
           << options.tile_rows;
     }
   }
@@ -204,20 +211,17 @@ TEST_F(MoeGrouped, StaysWithinItsBoundForEveryNumberOfRowsOfAnExpert) {
   for (const int rows : {1,  7,  8,  9,  16,  17,  24,  32,  33,  48,  49,
                          64, 65, 96, 97, 128, 129, 160, 161, 192, 193, 400}) {
     const Problem p = random_problem(sizes(rows, 96, 64, 1, 1));
-    expect_within_bound(p, {false, false, 1, 192});
-    expect_within_bound(p, {false, true, 2, 64});
-    expect_within_bound(p, {false, false, 1, 16});
-    expect_within_bound(p, {false, false, 1, 32});
-    expect_within_bound(p, {false, false, 2, 32});
+    for (const auto& [shape, tile_rows] : kAllShapes)
+      expect_within_bound(p, {false, rows % 2 == 0, shape, tile_rows});
   }
 }
 
 TEST_F(MoeGrouped, StaysWithinItsBoundForRemaindersOfBothDimensions) {
   for (const auto& [hidden, inner] :
        {std::pair{32, 32}, {64, 32}, {160, 224}, {96, 672}, {672, 96}, {608, 1216}, {1184, 352}})
-    for (const auto& [tiles, rows] : {std::pair{1, 192}, {2, 64}, {1, 16}})
+    for (const auto& [shape, tile_rows] : kAllShapes)
       expect_within_bound(random_problem(sizes(37, hidden, inner, 5, 3)),
-                          {false, true, tiles, rows}, 3);
+                          {false, true, shape, tile_rows}, 3);
 }
 
 TEST_F(MoeGrouped, StaysWithinItsBoundAtTheRealSizes) {
@@ -232,8 +236,8 @@ TEST_F(MoeGrouped, SmallAndLargeScales) {
     for (uint8_t& s : p.down.scales) s = static_cast<uint8_t>(low + s % (high - low + 1));
     std::fill(p.down.bias.begin(), p.down.bias.end(), 0.0f);
     std::fill(p.weights.begin(), p.weights.end(), 1.0f);
-    for (const auto& [tiles, rows] : {std::pair{1, 192}, {2, 64}})
-      expect_within_bound(p, {false, false, tiles, rows});
+    for (const auto& [shape, tile_rows] : kAllShapes)
+      expect_within_bound(p, {false, false, shape, tile_rows});
   }
 }
 
@@ -256,10 +260,11 @@ TEST_F(MoeGrouped, AdversarialRouting) {
 
 TEST_F(MoeGrouped, TheSameBitsInEveryRunAndEveryBatch) {
   Problem all = random_problem(sizes(300, 416, 288, 8, 4));
-  const std::vector<bf16> together = run(all, {true, true, 0, 0, 3});
+  const std::vector<bf16> together = run(all, {true, true, Shape::kOneTile, 0, 3});
   EXPECT_TRUE(run(all, {true, true}) == together);
-  EXPECT_TRUE(run(all, {true, true, 2, 64}) == together);
-  EXPECT_TRUE(run(all, {true, true, 1, 192}) == together);
+  for (const auto& [shape, tile_rows] : kAllShapes)
+    EXPECT_TRUE(run(all, {true, true, shape, tile_rows}) == together)
+        << static_cast<int>(shape) << " x " << tile_rows;
   Problem some = all;
   some.sizes.rows = 5;
   const std::vector<bf16> few = run(some, {true, true});
@@ -361,8 +366,8 @@ TEST_F(MoeGrouped, RoutesAsTheContractSays) {
 
 TEST(GroupedGemmConfig, FitsIntoSharedMemory) {
   for (const int k : {32, 96, 160, 192, 544, 640, 768, 2880, 8192})
-    for (const double rows : {1.0, 3.0, 4.0, 24.0, 25.0, 80.0, 81.0, 512.0}) {
-      const GroupedGemmConfig config = select_grouped_gemm_config(rows, 32, k, 132);
+    for (const double rows : {1.0, 6.0, 7.0, 12.0, 13.0, 24.0, 25.0, 80.0, 81.0, 512.0}) {
+      const GroupedGemmConfig config = select_grouped_gemm_config(rows, 32, k, 2880, 132);
       EXPECT_LE(config.shared_bytes, 227 * 1024) << to_string(config);
       EXPECT_GE(config.code_slots, 2) << to_string(config);
     }

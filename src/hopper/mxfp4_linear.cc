@@ -18,7 +18,7 @@ LinearConfig select_mxfp4_linear_config(int rows, int n, int k, int num_sms) {
     return config;
   }
   config.kernel = LinearConfig::Kernel::kGrouped;
-  config.grouped = select_grouped_gemm_config(rows, 1, k, num_sms);
+  config.grouped = select_grouped_gemm_config(rows, 1, k, 0, num_sms);
   return config;
 }
 

@@ -85,7 +85,9 @@ std::vector<LinearConfig> configs_for(int rows, int n, int k, int num_sms, const
     if (tile_rows > std::max(16, (rows + 31) / 32 * 32)) continue;
     LinearConfig config;
     config.kernel = LinearConfig::Kernel::kGrouped;
-    config.grouped = grouped_gemm_config(1, tile_rows, k, num_sms);
+    config.grouped = grouped_gemm_config(
+        tile_rows > 64 ? GroupedGemmTiles::kManyRows : GroupedGemmTiles::kOneTile, tile_rows, k, 0,
+        num_sms);
     configs.push_back(config);
   }
   return configs;

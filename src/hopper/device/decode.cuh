@@ -103,4 +103,18 @@ __device__ __forceinline__ void decode_pair(const uint4& words, uint32_t scales,
   }
 }
 
+// The same without large scales, where shifts by a constant are multiplications: `by128` is 128 in
+// a place that the compiler cannot look into. The ALU is the busier pipe.
+__device__ __forceinline__ void decode_pair_by(const uint4& words, uint32_t scales, uint32_t by128,
+                                               uint32_t (&a)[16]) {
+  constexpr uint32_t kBias = 0x3f003f00u;
+  uint32_t low[4], high[4];
+  decode_word(words.x, __byte_perm(scales, 0, 0x4040) * by128 + kBias, low);
+  decode_word(words.y, __byte_perm(scales, 0, 0x4141) * by128 + kBias, high);
+  interleave_rows(low, high, a);
+  decode_word(words.z, __byte_perm(scales, 0, 0x4242) * by128 + kBias, low);
+  decode_word(words.w, __byte_perm(scales, 0, 0x4343) * by128 + kBias, high);
+  interleave_rows(low, high, a + 8);
+}
+
 }  // namespace moxie::hopper

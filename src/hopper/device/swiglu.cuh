@@ -7,7 +7,7 @@ namespace moxie::hopper {
 // The sigmoid through exp2 and a division, both to 2 ulp.
 __device__ __forceinline__ float swiglu(float gate, float linear, float alpha, float limit) {
   const float g = fminf(gate, limit), u = fminf(fmaxf(linear, -limit), limit);
-  return g / (1.0f + __expf(-alpha * g)) * (u + 1.0f);
+  return __fdividef(g, 1.0f + __expf(-alpha * g)) * (u + 1.0f);
 }
 
 }  // namespace moxie::hopper
