@@ -48,8 +48,9 @@ class Bench {
         dense_(static_cast<size_t>(kColdFeatures * kK * 2)),
         x_(static_cast<size_t>(kMaxTaskGroups * group_pairs(kK) * 4)),
         rows_(static_cast<size_t>(2 * kMaxDotRows * row_bytes())),
-        panel_(static_cast<size_t>(kernels_.features_per_task * kernels_.k_chunk *
-                                   kernels_.panel_element_bytes)),
+        panel_(static_cast<size_t>(kernels_.rows_memory_bytes + kernels_.features_per_task *
+                                                                    kernels_.k_chunk *
+                                                                    kernels_.panel_element_bytes)),
         sums_(static_cast<size_t>(kernels_.features_per_task * kMaxTaskGroups * kGroup * 4)) {
     for (size_t i = 0; i < codes_.size_bytes() / 8; ++i)
       codes_.as<uint64_t>()[i] = random_bits(1, i);
@@ -60,6 +61,7 @@ class Bench {
     for (PageBuffer* buffer : {&dense_, &x_})
       for (size_t i = 0; i < buffer->size_bytes() / 2; ++i)
         buffer->as<bf16>()[i] = numbers[i % numbers.size()];
+    for (int64_t r = 0; r < kMaxTaskRows; ++r) token_rows_[r] = x_.as<uint16_t>().data() + r * kK;
     for (int64_t r = 0; r < kMaxDotRows; ++r) {
       kernels_.prepare_mxfp4(x_.as<uint16_t>().data() + r * kK, kK, row(r));
       kernels_.prepare_dense(x_.as<uint16_t>().data() + r * kK, kK, dense_row(r));
@@ -155,13 +157,18 @@ class Bench {
       source.features = std::min(kernels_.features_per_task, features - begin);
       source.is_first = begin == 0;
       source.following = features - begin - source.features;
-      multiply_range(kernels_, source, x_.as<uint32_t>().data(), groups, panel_.data(),
-                     sums_.as<float>().data());
+      if (kernels_.multiply_rows)
+        kernels_.multiply_rows(source, token_rows_, groups * kGroup, panel_.data(),
+                               sums_.as<float>().data());
+      else
+        multiply_range(kernels_, source, x_.as<uint32_t>().data(), groups, panel_.data(),
+                       sums_.as<float>().data());
     }
   }
 
   const MatmulKernels& kernels_;
   PageBuffer codes_, scales_, dense_, x_, rows_, panel_, sums_;
+  const uint16_t* token_rows_[kMaxTaskRows];
   float z_[kMaxDotRows * kFeatures];
   int64_t at_ = 0;
 };

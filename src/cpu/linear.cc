@@ -17,12 +17,13 @@ constexpr int64_t kRowsPerPass = 1024;  // more are taken in several passes, whi
 constexpr int64_t kFeaturesPerDot = 48, kMostFeaturesPerDot = 384, kMinLargeTasks = 64;
 
 struct PrefillScratch {
-  uint32_t* groups;
+  uint32_t* groups;  // without multiply_rows
   PanelScratch panels;
 
   PrefillScratch(Scratch& scratch, const MatmulKernels& kernels, int64_t rows, int64_t k,
                  int num_threads)
-      : groups(scratch.take<uint32_t>(ceil_div(rows, kGroup) * group_pairs(k))),
+      : groups(scratch.take<uint32_t>(
+            kernels.multiply_rows ? 0 : ceil_div(rows, kGroup) * group_pairs(k))),
         panels(scratch, kernels, num_threads) {}
 };
 
@@ -65,7 +66,7 @@ void prefill(const LinearArgs& args, const MatmulKernels& kernels, Context& cont
   Scratch scratch(context.scratch);
   const PrefillScratch memory(scratch, kernels, rows, k, context.pool.num_threads());
   const int64_t groups = ceil_div(rows, kGroup), pairs = group_pairs(k);
-  context.pool.parallel_for(static_cast<int>(groups), [&](int g, int) {
+  context.pool.parallel_for(kernels.multiply_rows ? 0 : static_cast<int>(groups), [&](int g, int) {
     const uint16_t* sources[kGroup] = {};
     for (int64_t t = 0; t < std::min(kGroup, rows - g * kGroup); ++t)
       sources[t] = bf16_row(args.x, first + g * kGroup + t);
@@ -92,6 +93,16 @@ void prefill(const LinearArgs& args, const MatmulKernels& kernels, Context& cont
       source.features = std::min(kernels.features_per_task, task_end - begin);
       source.is_first = begin == task_begin;
       source.following = task_end - begin - source.features;
+      if (kernels.multiply_rows) {
+        const int64_t row = first_group * kGroup, num_rows = std::min(count * kGroup, rows - row);
+        const uint16_t* sources[kMaxTaskRows];
+        for (int64_t r = 0; r < num_rows; ++r) sources[r] = bf16_row(args.x, first + row + r);
+        kernels.multiply_rows(source, sources, num_rows, memory.panels.panel(worker), sums);
+        for (int64_t r = 0; r < num_rows; ++r)
+          finish(args, kernels, first + row + r, begin, source.features,
+                 sums + r * kernels.features_per_task);
+        continue;
+      }
       multiply_range(kernels, source, memory.groups + first_group * pairs, count,
                      memory.panels.panel(worker), sums);
       const int64_t padded = round_up(source.features, feature_padding(kernels));

@@ -2,8 +2,8 @@
 //
 // Work    decode: one weight row at a time, or one in each of four places for a single row of
 //         activations; a block's 32 codes become two vectors (even and odd elements) by one lookup
-//         each. prefill: 12 features x 32 tokens in 24 accumulators.
-// Order   decode keeps kChains pairs of vectors in turn; prefill adds k after k.
+//         each. prefill: matmul_prefill_avx512.cc.
+// Order   kChains pairs of vectors in turn
 // Needs   AVX-512 F, BW, DQ, VL
 #include "cpu/matmul_avx512.h"
 
@@ -17,14 +17,6 @@ namespace {
 
 constexpr int kChains = 2;                  // independent sums per row, for each of even and odd
 constexpr int64_t kDenseAheadBytes = 2048;  // of prefetch
-
-__mmask32 lanes_32(int64_t count) { return count >= 32 ? 0xffffffffu : (1u << count) - 1u; }
-
-// Elements 0 2 .. 30 and 1 3 .. 31 of 32 bf16 numbers.
-__m512 even_of(__m512i x) { return _mm512_castsi512_ps(_mm512_slli_epi32(x, 16)); }
-__m512 odd_of(__m512i x) {
-  return _mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
-}
 
 struct Block {
   __m512 even, odd;
@@ -175,83 +167,6 @@ void dot_mxfp4_avx512(const uint8_t* codes, const uint8_t* scales, int64_t n, in
   }
 }
 
-namespace {
-
-void store_in_order(const Block& block, float* out) {
-  const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-  const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
-  _mm512_storeu_ps(out, _mm512_permutex2var_ps(block.even, low, block.odd));
-  _mm512_storeu_ps(out + 16, _mm512_permutex2var_ps(block.even, high, block.odd));
-}
-
-void panel_dense(const uint16_t* weight, int64_t stride, int64_t features, int64_t k, void* panel,
-                 int64_t panel_stride) {
-  for (int64_t f = 0; f < features; ++f) {
-    float* out = static_cast<float*>(panel) + f * panel_stride;
-    for (int64_t i = 0; i < k; i += kDepth)
-      store_in_order(load_dense(weight + f * stride + i, lanes_32(k - i)), out + i);
-  }
-}
-
-void panel_mxfp4(const uint8_t* codes, const uint8_t* scales, int64_t block_stride,
-                 int64_t features, int64_t k, void* panel, int64_t panel_stride) {
-  for (int64_t f = 0; f < features; ++f) {
-    float* out = static_cast<float*>(panel) + f * panel_stride;
-    const uint8_t* row_codes = codes + f * block_stride * 16;
-    const uint8_t* row_scales = scales + f * block_stride;
-    prefetch_next_panel(row_codes, k / 2);
-    for (int64_t b = 0; b < k / 32; ++b)
-      store_in_order(decode(row_codes + b * 16, row_scales[b]), out + b * 32);
-  }
-}
-
-constexpr int kTile = 12;
-
-// kTile features x kVectors groups of 16 tokens.
-template <int kVectors>
-void multiply_tile(const float* a, int64_t a_stride, const uint32_t* x, int64_t x_stride,
-                   int64_t depth, float* sums, int64_t sums_stride, bool first) {
-  __m512 acc[kTile][kVectors];
-  for (int f = 0; f < kTile; ++f)
-    for (int v = 0; v < kVectors; ++v)
-      acc[f][v] = first ? _mm512_setzero_ps() : _mm512_load_ps(sums + v * sums_stride + f * kGroup);
-  for (int64_t p = 0; p < depth / 2; ++p) {
-    __m512 even[kVectors], odd[kVectors];
-    for (int v = 0; v < kVectors; ++v) {
-      const __m512i pairs = _mm512_load_si512(x + v * x_stride + p * kGroup);
-      even[v] = even_of(pairs);
-      odd[v] = odd_of(pairs);
-    }
-    for (int f = 0; f < kTile; ++f) {
-      const __m512 w0 = _mm512_set1_ps(a[f * a_stride + 2 * p]);
-      const __m512 w1 = _mm512_set1_ps(a[f * a_stride + 2 * p + 1]);
-      // One assignment: with two, g++ 12 stores every accumulator in every step.
-      for (int v = 0; v < kVectors; ++v)
-        acc[f][v] = _mm512_fmadd_ps(w1, odd[v], _mm512_fmadd_ps(w0, even[v], acc[f][v]));
-    }
-  }
-  for (int f = 0; f < kTile; ++f)
-    for (int v = 0; v < kVectors; ++v)
-      _mm512_store_ps(sums + v * sums_stride + f * kGroup, acc[f][v]);
-}
-
-void multiply(const void* panel, int64_t panel_stride, int64_t features, const uint32_t* x,
-              int64_t x_stride, int64_t groups, int64_t depth, float* sums, bool first) {
-  const int64_t sums_stride = features * kGroup;
-  for (int64_t g = 0; g < groups; g += 2) {
-    for (int64_t f = 0; f < features; f += kTile) {
-      const float* a = static_cast<const float*>(panel) + f * panel_stride;
-      float* c = sums + g * sums_stride + f * kGroup;
-      if (g + 2 <= groups)
-        multiply_tile<2>(a, panel_stride, x + g * x_stride, x_stride, depth, c, sums_stride, first);
-      else
-        multiply_tile<1>(a, panel_stride, x + g * x_stride, x_stride, depth, c, sums_stride, first);
-    }
-  }
-}
-
-}  // namespace
-
 const MatmulKernels& matmul_kernels_avx512() {
   static constexpr MatmulKernels kKernels = {.name = "avx512",
                                              .x_element_bytes = 4,
@@ -260,19 +175,14 @@ const MatmulKernels& matmul_kernels_avx512() {
                                              .dot_dense = dot_dense,
                                              .dot_mxfp4 = dot_mxfp4_avx512,
                                              .panel_element_bytes = 4,
-                                             .feature_tile = kTile,
-                                             .features_per_task = 96,
-                                             .k_chunk = 288,
-                                             .pack_group = pack_group_avx512,
-                                             .pack_group_mxfp4 = pack_group_avx512,
-                                             .panel_dense = panel_dense,
-                                             .panel_mxfp4 = panel_mxfp4,
-                                             .multiply = multiply,
-                                             .transpose = transpose_avx512,
+                                             .feature_tile = 64,
+                                             .features_per_task = kRowsFeaturesAvx512,
+                                             .k_chunk = 0,
+                                             .multiply_rows = multiply_rows_avx512,
+                                             .rows_memory_bytes = kRowsMemoryAvx512,
                                              .finish_bf16 = finish_bf16_avx512,
                                              .finish_f32 = finish_f32_avx512,
                                              .swiglu = swiglu_row_avx512,
-                                             .swiglu_pairs = swiglu_pairs_avx512,
                                              .combine = combine_avx512};
   return kKernels;
 }

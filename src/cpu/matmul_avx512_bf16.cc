@@ -22,8 +22,6 @@ namespace {
 constexpr int kChains = 4;
 constexpr int64_t kDenseAheadBytes = 1024;  // of prefetch in each place, where it helps
 
-__mmask32 lanes_32(int64_t count) { return count >= 32 ? 0xffffffffu : (1u << count) - 1u; }
-
 __m512 dot_pairs(__m512 sums, __m512i a, __m512i b) {
   return _mm512_dpbf16_ps(sums, (__m512bh)a, (__m512bh)b);
 }

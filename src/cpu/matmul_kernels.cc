@@ -13,9 +13,11 @@ int64_t feature_padding(const MatmulKernels& kernels) {
 }
 
 PanelScratch::PanelScratch(Scratch& scratch, const MatmulKernels& kernels, int num_threads)
-    : panel_bytes_(kernels.features_per_task * kernels.k_chunk * kernels.panel_element_bytes),
-      sums_count_(kernels.features_per_task * kMaxTaskGroups * kGroup),
-      rows_count_(kernels.features_per_task * kGroup),
+    : panel_bytes_(kernels.multiply_rows
+                       ? kernels.rows_memory_bytes
+                       : kernels.features_per_task * kernels.k_chunk * kernels.panel_element_bytes),
+      sums_count_(kernels.features_per_task * kMaxTaskRows),
+      rows_count_(kernels.multiply_rows ? 0 : kernels.features_per_task * kGroup),
       panels_(scratch.take<uint8_t>(panel_bytes_ * num_threads)),
       sums_(scratch.take<float>(sums_count_ * num_threads)),
       rows_(scratch.take<float>(rows_count_ * num_threads)) {}

@@ -27,7 +27,7 @@ namespace moxie::cpu {
 inline constexpr int64_t kGroup = 16;      // tokens side by side in prefill
 inline constexpr int64_t kMaxDotRows = 4;  // activation rows that share one reading of weights
 inline constexpr int64_t kDepth = 32;      // k is padded with zeros to a multiple of this
-inline constexpr int64_t kMaxTaskGroups = 16;
+inline constexpr int64_t kMaxTaskGroups = 16, kMaxTaskRows = kMaxTaskGroups * kGroup;
 
 // Some features of a weight matrix, and some of k, as the checkpoint has them.
 struct PanelSource {
@@ -78,6 +78,17 @@ struct MatmulKernels {
   // MXFP4 panels, and the activations they meet, have the 32 elements of a block in lookup order
   // (mxfp4_lookup_avx512.h).
   bool lookup_order = false;
+
+  // Null: tokens are packed in groups (what follows, up to transpose). Otherwise activations are
+  // bf16 rows as they lie, sums are rows too, and none of that is needed:
+  //   sums[r * features_per_task + f] = sum_k rows[r][k] * weight[f][k]
+  // for r in [0, num_rows), f in [0, source.features); what lies between is not defined. `memory`
+  // is rows_memory_bytes of the thread's own, it and sums are 64-byte aligned.
+  // REQUIRES: num_rows <= kMaxTaskRows, source.features <= features_per_task, which is a multiple
+  // of feature_tile; k % 32 == 0 for MXFP4.
+  void (*multiply_rows)(const PanelSource& source, const uint16_t* const* rows, int64_t num_rows,
+                        void* memory, float* sums) = nullptr;
+  int64_t rows_memory_bytes = 0;
 
   // Packs up to kGroup rows of k bf16 numbers (rows[t] null: zeros) as pairs along k:
   // out[k' / 2][token] = {x[k'], x[k' + 1]}, k' up to k padded to kDepth. For MXFP4 weights x is in

@@ -22,7 +22,8 @@ int64_t groups_per_task(int64_t most, int64_t groups, int64_t feature_chunks, in
 // blocks of groups.
 int64_t task_features(const MatmulKernels& kernels, int64_t n, int64_t blocks, int num_threads);
 
-// Each thread's panel of weights, sums, and rows to transpose into.
+// Each thread's panel of weights, sums, and rows to transpose into. With multiply_rows only its
+// memory, and sums.
 class PanelScratch {
  public:
   PanelScratch(Scratch& scratch, const MatmulKernels& kernels, int num_threads);

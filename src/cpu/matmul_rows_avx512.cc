@@ -9,10 +9,6 @@
 namespace moxie::cpu {
 namespace {
 
-__mmask16 lanes(int64_t count) {
-  return count >= 16 ? static_cast<__mmask16>(0xffff) : static_cast<__mmask16>((1u << count) - 1u);
-}
-
 // To the nearest bf16, ties to even; NaN stays NaN. (VCVTNEPS2BF16 would flush subnormals.)
 __m512i round_bits(__m512 x) {
   const __m512i bits = _mm512_castps_si512(x);
@@ -59,33 +55,6 @@ __m512i swiglu_16(__m512 gate, __m512 up, __m512 alpha, __m512 limit) {
       _mm512_max_ps(_mm512_set1_ps(-200.0f), _mm512_min_ps(_mm512_set1_ps(200.0f), minus_ag));
   const __m512 a = _mm512_div_ps(g, _mm512_add_ps(one, exp_512(bounded)));
   return round_bits(_mm512_mul_ps(a, _mm512_add_ps(u, one)));
-}
-
-// rows[i] lane j <-> rows[j] lane i
-void transpose_16(__m512i* rows) {
-  __m512i pairs[16], quads[16], halves[16];
-  for (int i = 0; i < 16; i += 2) {
-    pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
-    pairs[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
-  }
-  for (int i = 0; i < 16; i += 4) {
-    quads[i] = _mm512_unpacklo_epi64(pairs[i], pairs[i + 2]);
-    quads[i + 1] = _mm512_unpackhi_epi64(pairs[i], pairs[i + 2]);
-    quads[i + 2] = _mm512_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
-    quads[i + 3] = _mm512_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
-  }
-  for (int i = 0; i < 4; ++i) {
-    halves[i] = _mm512_shuffle_i32x4(quads[i], quads[4 + i], 0x88);
-    halves[4 + i] = _mm512_shuffle_i32x4(quads[i], quads[4 + i], 0xdd);
-    halves[8 + i] = _mm512_shuffle_i32x4(quads[8 + i], quads[12 + i], 0x88);
-    halves[12 + i] = _mm512_shuffle_i32x4(quads[8 + i], quads[12 + i], 0xdd);
-  }
-  for (int i = 0; i < 4; ++i) {
-    rows[i] = _mm512_shuffle_i32x4(halves[i], halves[8 + i], 0x88);
-    rows[8 + i] = _mm512_shuffle_i32x4(halves[i], halves[8 + i], 0xdd);
-    rows[4 + i] = _mm512_shuffle_i32x4(halves[4 + i], halves[12 + i], 0x88);
-    rows[12 + i] = _mm512_shuffle_i32x4(halves[4 + i], halves[12 + i], 0xdd);
-  }
 }
 
 template <bool kLookupOrder>
@@ -138,7 +107,7 @@ void transpose_avx512(const float* sums, int64_t features, float* rows, int64_t 
 void finish_bf16_avx512(const float* z, const float* bias, float scale, const uint16_t* residual,
                         uint16_t* out, int64_t n) {
   for (int64_t i = 0; i < n; i += 16) {
-    const __mmask16 mask = lanes(n - i);
+    const __mmask16 mask = lanes_16(n - i);
     __m512 t = _mm512_maskz_loadu_ps(mask, z + i);
     if (bias) t = _mm512_add_ps(t, _mm512_maskz_loadu_ps(mask, bias + i));
     __m512i bits = round_bits(_mm512_mul_ps(t, _mm512_set1_ps(scale)));
@@ -154,7 +123,7 @@ void finish_bf16_avx512(const float* z, const float* bias, float scale, const ui
 void finish_f32_avx512(const float* z, const float* bias, float scale, const float* residual,
                        float* out, int64_t n) {
   for (int64_t i = 0; i < n; i += 16) {
-    const __mmask16 mask = lanes(n - i);
+    const __mmask16 mask = lanes_16(n - i);
     __m512 t = _mm512_maskz_loadu_ps(mask, z + i);
     if (bias) t = _mm512_add_ps(t, _mm512_maskz_loadu_ps(mask, bias + i));
     t = _mm512_mul_ps(t, _mm512_set1_ps(scale));
@@ -168,8 +137,9 @@ void swiglu_row_avx512(const float* z, const float* bias, float alpha, float lim
   const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
   const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
   for (int64_t j = 0; j < n; j += 16) {
-    const __mmask16 low = lanes(2 * (n - j));
-    const __mmask16 high = 2 * (n - j) > 16 ? lanes(2 * (n - j) - 16) : static_cast<__mmask16>(0);
+    const __mmask16 low = lanes_16(2 * (n - j));
+    const __mmask16 high =
+        2 * (n - j) > 16 ? lanes_16(2 * (n - j) - 16) : static_cast<__mmask16>(0);
     const __m512 z0 = _mm512_add_ps(_mm512_maskz_loadu_ps(low, z + 2 * j),
                                     _mm512_maskz_loadu_ps(low, bias + 2 * j));
     const __m512 z1 = _mm512_add_ps(_mm512_maskz_loadu_ps(high, z + 2 * j + 16),
@@ -177,18 +147,8 @@ void swiglu_row_avx512(const float* z, const float* bias, float alpha, float lim
     const __m512i bits =
         swiglu_16(_mm512_permutex2var_ps(z0, even, z1), _mm512_permutex2var_ps(z0, odd, z1),
                   _mm512_set1_ps(alpha), _mm512_set1_ps(limit));
-    _mm256_mask_storeu_epi16(out + j, lanes(n - j),
+    _mm256_mask_storeu_epi16(out + j, lanes_16(n - j),
                              _mm512_cvtepi32_epi16(_mm512_srli_epi32(bits, 16)));
-  }
-}
-
-void swiglu_pairs_avx512(const float* sums, const float* bias, float alpha, float limit, int64_t n,
-                         uint32_t* out) {
-  const __m512 alphas = _mm512_set1_ps(alpha), limits = _mm512_set1_ps(limit);
-  for (int64_t i = 0; i < n; ++i) {
-    const __m512i low = swiglu_at(sums + 4 * i * kGroup, bias + 4 * i, alphas, limits);
-    const __m512i high = swiglu_at(sums + (4 * i + 2) * kGroup, bias + 4 * i + 2, alphas, limits);
-    _mm512_store_si512(out + i * kGroup, join_pairs(low, high));
   }
 }
 
@@ -211,7 +171,7 @@ void swiglu_pairs_lookup_avx512(const float* sums, const float* bias, float alph
 void combine_avx512(const uint16_t* y, int64_t slots, int64_t y_stride, const uint16_t* residual,
                     uint16_t* out, int64_t n) {
   for (int64_t i = 0; i < n; i += 16) {
-    const __mmask16 mask = lanes(n - i);
+    const __mmask16 mask = lanes_16(n - i);
     __m512 sum = _mm512_setzero_ps();
     for (int64_t slot = 0; slot < slots; ++slot)
       sum = _mm512_add_ps(sum, load_bf16(y + slot * y_stride + i, mask));

@@ -509,8 +509,23 @@ TEST(Moe, RefusesWhatTheCpuDoesNotDo) {
 
 // --- the format ---
 
+// Through multiply_rows, which computes one row of `weights.features` sums.
+void multiply_one_row(const MatmulKernels& kernels, const PanelSource& weights, const uint16_t* x,
+                      float* sums) {
+  const auto bytes = static_cast<size_t>(kernels.rows_memory_bytes + kernels.features_per_task * 4);
+  std::vector<uint8_t> memory(bytes + 64, 0xff);
+  void* begin = memory.data();
+  size_t space = memory.size();
+  std::align(64, bytes, begin, space);
+  auto* out = reinterpret_cast<float*>(static_cast<uint8_t*>(begin) + kernels.rows_memory_bytes);
+  const uint16_t* rows[1] = {x};
+  kernels.multiply_rows(weights, rows, 1, begin, out);
+  std::copy_n(out, weights.features, sums);
+}
+
 // Every code by every scale through each kernel's two ways to decode: weight f of a block is one
-// code, the others are 0, and x is a power of two that brings the product into range.
+// code, the others are 0, and x is a power of two that brings the product into range. Every other
+// feature has another scale, so that kinds of scales meet where several are decoded together.
 TEST(Mxfp4Products, EveryCodeByEveryScale) {
   constexpr int64_t kBlocks = 3, kCols = kBlocks * 32, kFeatures = 32;
   for (const MatmulKernels* kernels : all_kernels()) {
@@ -518,6 +533,9 @@ TEST(Mxfp4Products, EveryCodeByEveryScale) {
     for (int scale = 0; scale < 256; ++scale) {
       const int exponent = std::clamp(127 - scale, -120, 120);
       const bf16 x_value = to_bf16(std::ldexp(1.0f, exponent));
+      const auto scale_of = [&](int64_t f) {
+        return static_cast<uint8_t>((f < 16) == (f % 2 == 0) ? scale : 127);
+      };
       for (int64_t at : {0, 33, 95}) {  // an even and an odd element, first and last block
         alignas(64) uint16_t x[kCols] = {};
         x[at] = x_value.bits;
@@ -525,7 +543,7 @@ TEST(Mxfp4Products, EveryCodeByEveryScale) {
         for (int64_t f = 0; f < kFeatures; ++f) {
           codes[static_cast<size_t>(f * kBlocks * 16 + at / 2)] =
               static_cast<uint8_t>((f & 15) << (4 * (at & 1)));
-          scales[static_cast<size_t>(f * kBlocks + at / 32)] = static_cast<uint8_t>(scale);
+          scales[static_cast<size_t>(f * kBlocks + at / 32)] = scale_of(f);
         }
         alignas(64) uint8_t prepared[kCols * 8];
         ASSERT_LE(kCols * kernels->x_element_bytes + kernels->x_extra_bytes, kCols * 8);
@@ -534,37 +552,44 @@ TEST(Mxfp4Products, EveryCodeByEveryScale) {
         const void* rows[1] = {prepared};
         kernels->dot_mxfp4(codes.data(), scales.data(), kFeatures, kCols, rows, 1, z, kFeatures);
 
-        alignas(64) uint32_t pairs[kCols / 2 * kGroup];
-        const uint16_t* sources[kGroup] = {nullptr, nullptr, x};
-        kernels->pack_group_mxfp4(sources, kCols, pairs);
-        alignas(64) float sums[64 * kGroup];
-        if (kernels->multiply_weights) {
-          PanelSource weights;
-          weights.weights = codes.data();
-          weights.scales = scales.data();
-          weights.stride = kBlocks;
-          weights.features = kFeatures;
-          weights.k = kCols;
-          kernels->multiply_weights(weights, pairs, kCols / 2 * kGroup, 1, sums);
+        PanelSource weights;
+        weights.weights = codes.data();
+        weights.scales = scales.data();
+        weights.stride = kBlocks;
+        weights.features = kFeatures;
+        weights.k = kCols;
+        float prefilled[kFeatures];
+        if (kernels->multiply_rows) {
+          multiply_one_row(*kernels, weights, x, prefilled);
         } else {
-          const int64_t padded = (kFeatures + kernels->feature_tile - 1) / kernels->feature_tile *
-                                 kernels->feature_tile;
-          alignas(64) uint8_t panel[64 * kCols * 4] = {};
-          kernels->panel_mxfp4(codes.data(), scales.data(), kBlocks, kFeatures, kCols, panel,
-                               kCols);
-          kernels->multiply(panel, kCols, padded, pairs, kCols / 2 * kGroup, 1, kCols, sums, true);
+          alignas(64) uint32_t pairs[kCols / 2 * kGroup];
+          const uint16_t* sources[kGroup] = {nullptr, nullptr, x};
+          kernels->pack_group_mxfp4(sources, kCols, pairs);
+          alignas(64) float sums[64 * kGroup];
+          if (kernels->multiply_weights) {
+            kernels->multiply_weights(weights, pairs, kCols / 2 * kGroup, 1, sums);
+          } else {
+            const int64_t padded = (kFeatures + kernels->feature_tile - 1) / kernels->feature_tile *
+                                   kernels->feature_tile;
+            alignas(64) uint8_t panel[64 * kCols * 4] = {};
+            kernels->panel_mxfp4(codes.data(), scales.data(), kBlocks, kFeatures, kCols, panel,
+                                 kCols);
+            kernels->multiply(panel, kCols, padded, pairs, kCols / 2 * kGroup, 1, kCols, sums,
+                              true);
+          }
+          for (int64_t f = 0; f < kFeatures; ++f) prefilled[f] = sums[f * kGroup + 2];
         }
 
         for (int f = 0; f < kFeatures; ++f) {
-          const float weight = to_float(mxfp4::decode_element<bf16>(static_cast<uint8_t>(f & 15),
-                                                                    static_cast<uint8_t>(scale)));
+          const float weight =
+              to_float(mxfp4::decode_element<bf16>(static_cast<uint8_t>(f & 15), scale_of(f)));
           const float want = weight * to_float(x_value);
-          for (const float got : {z[f], sums[f * kGroup + 2]}) {
+          for (const float got : {z[f], prefilled[f]}) {
             const auto where = [&] {
-              return std::string(kernels->name) + " scale " + std::to_string(scale) + " code " +
-                     std::to_string(f & 15) + " at " + std::to_string(at);
+              return std::string(kernels->name) + " scale " + std::to_string(scale_of(f)) +
+                     " code " + std::to_string(f & 15) + " at " + std::to_string(at);
             };
-            if (scale == 255) {
+            if (scale_of(f) == 255) {
               ASSERT_TRUE(std::isnan(got)) << where();
             } else if (flushes && std::fpclassify(weight) == FP_SUBNORMAL) {
               ASSERT_TRUE(got == want || got == 0) << where();
@@ -673,6 +698,18 @@ TEST(Mxfp4Products, EveryNumberOfBlocks) {
         const int64_t first = kFeatures - n;
         kernels->dot_mxfp4(codes.data() + first * blocks * 16, scales.data() + first * blocks, n, k,
                            rows, 1, z.data(), kFeatures);
+        std::vector<float> prefilled(static_cast<size_t>(kFeatures), 77.0f);
+        if (kernels->multiply_rows && n > 0) {
+          PanelSource weights;
+          weights.weights = codes.data() + first * blocks * 16;
+          weights.scales = scales.data() + first * blocks;
+          weights.stride = blocks;
+          weights.features = n;
+          weights.k = k;
+          multiply_one_row(*kernels, weights, x.data(), prefilled.data());
+        } else {
+          prefilled = z;
+        }
         for (int64_t f = 0; f < kFeatures; ++f) {
           float want = 77.0f;
           if (f < n) {
@@ -682,8 +719,9 @@ TEST(Mxfp4Products, EveryNumberOfBlocks) {
             want = 0;  // small integers over 4: exact in any order
             for (size_t i = 0; i < weights.size(); ++i) want += weights[i] * to_float(bf16{x[i]});
           }
-          ASSERT_EQ(z[static_cast<size_t>(f)], want)
-              << kernels->name << " blocks " << blocks << " rows " << n << " feature " << f;
+          for (const std::vector<float>* got : {&z, &prefilled})
+            ASSERT_EQ((*got)[static_cast<size_t>(f)], want)
+                << kernels->name << " blocks " << blocks << " rows " << n << " feature " << f;
         }
       }
     }

@@ -105,18 +105,23 @@ int64_t max_groups(int64_t entries, int64_t experts) {
 
 struct PrefillScratch {
   Routing routing;
-  uint32_t* x;  // [groups][hidden / 2][kGroup] pairs
-  uint32_t* a;  // [groups][inner / 2][kGroup] pairs
-  uint16_t* y;  // [slots][hidden]
+  uint32_t* x = nullptr;       // [groups][hidden / 2][kGroup] pairs
+  uint32_t* a = nullptr;       // [groups][inner / 2][kGroup] pairs
+  uint16_t* a_rows = nullptr;  // with multiply_rows instead of both: [entries][inner] bf16
+  uint16_t* y = nullptr;       // [slots][hidden]
   PanelScratch panels;
 
   PrefillScratch(Scratch& scratch, const MatmulKernels& kernels, int64_t entries, int64_t experts,
                  int64_t hidden, int64_t inner, int num_threads)
-      : routing(scratch, entries, experts),
-        x(scratch.take<uint32_t>(max_groups(entries, experts) * group_pairs(hidden))),
-        a(scratch.take<uint32_t>(max_groups(entries, experts) * group_pairs(inner))),
-        y(scratch.take<uint16_t>(entries * hidden)),
-        panels(scratch, kernels, num_threads) {}
+      : routing(scratch, entries, experts), panels(scratch, kernels, num_threads) {
+    if (kernels.multiply_rows) {
+      a_rows = scratch.take<uint16_t>(entries * inner);
+    } else {
+      x = scratch.take<uint32_t>(max_groups(entries, experts) * group_pairs(hidden));
+      a = scratch.take<uint32_t>(max_groups(entries, experts) * group_pairs(inner));
+    }
+    y = scratch.take<uint16_t>(entries * hidden);
+  }
 };
 
 struct DecodeScratch {
@@ -152,14 +157,12 @@ void combine(const Pass& pass, const uint16_t* y) {
   });
 }
 
-// Products of all experts with their groups of `x`. finish(e, first feature, features, first group,
-// groups, padded features, sums, worker) follows each range of features.
-template <class Finish>
-void multiply_experts(const Pass& pass, Routing& routing, const PanelScratch& panels,
-                      const Mxfp4Matrices& weights, const uint32_t* x, const Finish& finish) {
+// Calls range(e, source, first group, groups, worker) for each range of features of each task.
+template <class Range>
+void for_each_range(const Pass& pass, Routing& routing, const Mxfp4Matrices& weights,
+                    const Range& range) {
   const MatmulKernels& kernels = pass.kernels;
-  const int64_t k_blocks = weights.k / 32, pairs = group_pairs(weights.k);
-  const int64_t per_task = kernels.mxfp4_groups;
+  const int64_t k_blocks = weights.k / 32, per_task = kernels.mxfp4_groups;
   const int64_t task_n =
       task_features(kernels, weights.n, routing.number_tasks(1, per_task), pass.num_threads());
   const int64_t chunks = ceil_div(weights.n, task_n);
@@ -168,9 +171,8 @@ void multiply_experts(const Pass& pass, Routing& routing, const PanelScratch& pa
     const int64_t e = routing.expert_of(task), index = task - routing.first_task[e];
     const int64_t task_begin = index % chunks * task_n;
     const int64_t task_end = std::min(weights.n, task_begin + task_n);
-    const int64_t group = index / chunks * per_task, first_group = routing.groups[e] + group;
+    const int64_t group = index / chunks * per_task;
     const int64_t count = std::min(per_task, routing.num_groups(e) - group);
-    float* sums = panels.sums(worker);
     for (int64_t begin = task_begin; begin < task_end; begin += kernels.features_per_task) {
       PanelSource source;
       source.weights = weights.expert_codes(e) + begin * k_blocks * 16;
@@ -180,11 +182,49 @@ void multiply_experts(const Pass& pass, Routing& routing, const PanelScratch& pa
       source.features = std::min(kernels.features_per_task, task_end - begin);
       source.is_first = begin == task_begin;
       source.following = task_end - begin - source.features;
-      multiply_range(kernels, source, x + first_group * pairs, count, panels.panel(worker), sums);
-      finish(e, begin, source.features, first_group, count,
-             round_up(source.features, feature_padding(kernels)), sums, worker);
+      range(e, begin, source, group, count, worker);
     }
   });
+}
+
+// Products of all experts with their groups of `x`. finish(e, first feature, features, first group,
+// groups, padded features, sums, worker) follows each range of features.
+template <class Finish>
+void multiply_experts(const Pass& pass, Routing& routing, const PanelScratch& panels,
+                      const Mxfp4Matrices& weights, const uint32_t* x, const Finish& finish) {
+  const MatmulKernels& kernels = pass.kernels;
+  const int64_t pairs = group_pairs(weights.k);
+  for_each_range(pass, routing, weights,
+                 [&](int64_t e, int64_t begin, const PanelSource& source, int64_t group,
+                     int64_t count, int worker) {
+                   const int64_t first_group = routing.groups[e] + group;
+                   float* sums = panels.sums(worker);
+                   multiply_range(kernels, source, x + first_group * pairs, count,
+                                  panels.panel(worker), sums);
+                   finish(e, begin, source.features, first_group, count,
+                          round_up(source.features, feature_padding(kernels)), sums, worker);
+                 });
+}
+
+// The same with rows, of which row_of(entry) is one: finish(entry, e, first feature, features, z)
+// follows for each.
+template <class RowOf, class Finish>
+void multiply_expert_rows(const Pass& pass, Routing& routing, const PanelScratch& panels,
+                          const Mxfp4Matrices& weights, const RowOf& row_of, const Finish& finish) {
+  const MatmulKernels& kernels = pass.kernels;
+  for_each_range(
+      pass, routing, weights,
+      [&](int64_t e, int64_t begin, const PanelSource& source, int64_t group, int64_t count,
+          int worker) {
+        const int64_t first = routing.entries[e] + group * kGroup;
+        const int64_t num_rows = std::min(count * kGroup, routing.entries[e + 1] - first);
+        const uint16_t* rows[kMaxTaskRows];
+        for (int64_t r = 0; r < num_rows; ++r) rows[r] = row_of(first + r);
+        float* sums = panels.sums(worker);
+        kernels.multiply_rows(source, rows, num_rows, panels.panel(worker), sums);
+        for (int64_t r = 0; r < num_rows; ++r)
+          finish(first + r, e, begin, source.features, sums + r * kernels.features_per_task);
+      });
 }
 
 // Where the pairs made from gate and up features `feature` .. stand among those of their token.
@@ -192,15 +232,33 @@ int64_t first_pair(const MatmulKernels& kernels, int64_t feature) {
   return kernels.lookup_order ? feature / 64 * 16 + feature % 64 / 16 : feature / 4;
 }
 
-void prefill(const Pass& pass) {
+void prefill_rows(const Pass& pass, PrefillScratch& memory) {
+  const MoeArgs& args = pass.args;
+  const MatmulKernels& kernels = pass.kernels;
+  const int64_t hidden = pass.hidden(), inner = pass.inner();
+  Routing& routing = memory.routing;
+  multiply_expert_rows(
+      pass, routing, memory.panels, args.gate_up,
+      [&](int64_t entry) { return pass.x_row(routing.slots[entry] / pass.chosen()); },
+      [&](int64_t entry, int64_t e, int64_t begin, int64_t features, const float* z) {
+        kernels.swiglu(z, args.gate_up_bias + e * 2 * inner + begin, args.alpha, args.limit,
+                       features / 2, memory.a_rows + entry * inner + begin / 2);
+      });
+  multiply_expert_rows(
+      pass, routing, memory.panels, args.down,
+      [&](int64_t entry) { return memory.a_rows + entry * inner; },
+      [&](int64_t entry, int64_t e, int64_t begin, int64_t features, const float* z) {
+        const int64_t slot = routing.slots[entry];
+        kernels.finish_bf16(z, args.down_bias + e * hidden + begin, pass.weight(slot), nullptr,
+                            memory.y + slot * hidden + begin, features);
+      });
+}
+
+void prefill_groups(const Pass& pass, PrefillScratch& memory) {
   const MoeArgs& args = pass.args;
   const MatmulKernels& kernels = pass.kernels;
   const int64_t hidden = pass.hidden(), inner = pass.inner(), chosen = pass.chosen();
-  Scratch scratch(pass.context.scratch);
-  PrefillScratch memory(scratch, kernels, pass.rows * chosen, pass.experts(), hidden, inner,
-                        pass.num_threads());
   Routing& routing = memory.routing;
-  routing.sort(pass, memory.y);
 
   const int64_t x_pairs = group_pairs(hidden), a_pairs = group_pairs(inner);
   routing.number_tasks(1, 1);  // a task for each group
@@ -241,6 +299,17 @@ void prefill(const Pass& pass) {
           }
         }
       });
+}
+
+void prefill(const Pass& pass) {
+  Scratch scratch(pass.context.scratch);
+  PrefillScratch memory(scratch, pass.kernels, pass.rows * pass.chosen(), pass.experts(),
+                        pass.hidden(), pass.inner(), pass.num_threads());
+  memory.routing.sort(pass, memory.y);
+  if (pass.kernels.multiply_rows)
+    prefill_rows(pass, memory);
+  else
+    prefill_groups(pass, memory);
   combine(pass, memory.y);
 }
 
