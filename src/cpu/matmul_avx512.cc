@@ -15,8 +15,7 @@
 namespace moxie::cpu {
 namespace {
 
-constexpr int kChains = 2;                  // independent sums per row, for each of even and odd
-constexpr int64_t kDenseAheadBytes = 2048;  // of prefetch
+constexpr int kChains = 2;  // independent sums per row, for each of even and odd
 
 struct Block {
   __m512 even, odd;
@@ -65,25 +64,52 @@ struct Sums {
   }
 };
 
+// kPlaces weight rows, which are row_step rows apart, as are their results. (Loops over places are
+// unrolled by hand, because g++ 12 otherwise stores every sum in every step.)
+template <int kRows, int kPlaces>
+void dot_dense_places(const uint16_t* weight, int64_t row_step, int64_t k, const float* const* rows,
+                      float* z, int64_t z_stride) {
+  constexpr int64_t kAheadBytes = kPlaces == 1 ? 2048 : 1024;
+  const uint16_t* w[kPlaces];
+  Sums<kRows> sums[kPlaces];
+#pragma GCC unroll 4
+  for (int place = 0; place < kPlaces; ++place) {
+    w[place] = weight + place * row_step * k;
+    sums[place].clear();
+  }
+  int64_t i = 0;
+  for (; i + 64 <= k; i += 64) {
+#pragma GCC unroll 4
+    for (int place = 0; place < kPlaces; ++place) {
+      const char* ahead = reinterpret_cast<const char*>(w[place] + i) + kAheadBytes;
+      _mm_prefetch(ahead, _MM_HINT_T0);
+      _mm_prefetch(ahead + 64, _MM_HINT_T0);
+      sums[place].add(0, load_dense(w[place] + i, lanes_32(32)), rows, i);
+      sums[place].add(1, load_dense(w[place] + i + 32, lanes_32(32)), rows, i + 32);
+    }
+  }
+  for (; i < k; i += 32)
+#pragma GCC unroll 4
+    for (int place = 0; place < kPlaces; ++place)
+      sums[place].add(0, load_dense(w[place] + i, lanes_32(k - i)), rows, i);
+#pragma GCC unroll 4
+  for (int place = 0; place < kPlaces; ++place)
+    for (int r = 0; r < kRows; ++r) z[r * z_stride + place * row_step] = sums[place].total(r);
+}
+
+// One place alone does not keep enough reads under way. More activation rows than one have no
+// registers left for several.
 template <int kRows>
 void dot_dense_rows(const uint16_t* weight, int64_t n, int64_t k, const void* const* x, float* z,
                     int64_t z_stride) {
+  constexpr int kPlaces = kRows == 1 ? 4 : 1;
   const float* rows[kRows];
   for (int r = 0; r < kRows; ++r) rows[r] = static_cast<const float*>(x[r]);
-  for (int64_t f = 0; f < n; ++f) {
-    const uint16_t* w = weight + f * k;
-    Sums<kRows> sums;
-    sums.clear();
-    int64_t i = 0;
-    for (; i + 64 <= k; i += 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(w + i) + kDenseAheadBytes, _MM_HINT_T0);
-      _mm_prefetch(reinterpret_cast<const char*>(w + i) + kDenseAheadBytes + 64, _MM_HINT_T0);
-      sums.add(0, load_dense(w + i, lanes_32(32)), rows, i);
-      sums.add(1, load_dense(w + i + 32, lanes_32(32)), rows, i + 32);
-    }
-    for (; i < k; i += 32) sums.add(0, load_dense(w + i, lanes_32(k - i)), rows, i);
-    for (int r = 0; r < kRows; ++r) z[r * z_stride + f] = sums.total(r);
-  }
+  const int64_t part = n / kPlaces;
+  for (int64_t f = 0; f < part; ++f)
+    dot_dense_places<kRows, kPlaces>(weight + f * k, part, k, rows, z + f, z_stride);
+  for (int64_t f = part * kPlaces; f < n; ++f)
+    dot_dense_places<kRows, 1>(weight + f * k, 0, k, rows, z + f, z_stride);
 }
 
 // kPlaces weight rows, which are row_step rows apart, as are their results.
@@ -94,6 +120,7 @@ void dot_mxfp4_places(const uint8_t* codes, const uint8_t* scales, int64_t row_s
   const uint8_t* row_codes[kPlaces];
   const uint8_t* row_scales[kPlaces];
   Sums<kRows> sums[kPlaces];
+#pragma GCC unroll 4
   for (int place = 0; place < kPlaces; ++place) {
     row_codes[place] = codes + place * row_step * blocks * 16;
     row_scales[place] = scales + place * row_step * blocks;
@@ -102,24 +129,27 @@ void dot_mxfp4_places(const uint8_t* codes, const uint8_t* scales, int64_t row_s
   }
   int64_t b = 0;
   for (; b + 4 <= blocks; b += 4) {
+#pragma GCC unroll 4
     for (int place = 0; place < kPlaces; ++place)
       _mm_prefetch(reinterpret_cast<const char*>(row_codes[place] + b * 16) + kAheadBytes,
                    _MM_HINT_T0);
+#pragma GCC unroll 4
     for (int i = 0; i < 4; ++i)
+#pragma GCC unroll 4
       for (int place = 0; place < kPlaces; ++place)
         sums[place].add(i % kChains,
                         decode(row_codes[place] + (b + i) * 16, row_scales[place][b + i]), rows,
                         (b + i) * 32);
   }
   for (; b < blocks; ++b)
+#pragma GCC unroll 4
     for (int place = 0; place < kPlaces; ++place)
       sums[place].add(0, decode(row_codes[place] + b * 16, row_scales[place][b]), rows, b * 32);
+#pragma GCC unroll 4
   for (int place = 0; place < kPlaces; ++place)
     for (int r = 0; r < kRows; ++r) z[r * z_stride + place * row_step] = sums[place].total(r);
 }
 
-// One place alone does not keep enough reads under way. More activation rows than one have no
-// registers left for several.
 template <int kRows>
 void dot_mxfp4_rows(const uint8_t* codes, const uint8_t* scales, int64_t n, int64_t k,
                     const void* const* x, float* z, int64_t z_stride) {

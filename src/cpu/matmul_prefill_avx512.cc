@@ -20,7 +20,7 @@ namespace {
 
 constexpr int64_t kFeatures = kRowsFeaturesAvx512, kChunk = kRowsChunkAvx512;
 constexpr int kVectors = 4, kTileRows = 6;
-constexpr int64_t kPanel = kVectors * 16;  // features
+constexpr int64_t kPanel = kVectors * 16;     // features
 constexpr uint8_t kFirstScaleLookedUp = 253;  // from here on a weight is not code times scale
 
 struct Memory {
@@ -59,8 +59,8 @@ struct Factors {
   bool regular;
 };
 
-// `bytes` bytes, up to four, of each of 16 rows. Not by way of memory: a load of what several stores
-// wrote waits until all stores before it have left, those of the panel too.
+// `bytes` bytes, up to four, of each of 16 rows. Not by way of memory: a load of what several
+// stores wrote waits until all stores before it have left, those of the panel too.
 template <int kBytes>
 __m512i words_of_rows(const uint8_t* const* rows, int64_t at) {
   const auto word = [&](int row) {
@@ -83,15 +83,13 @@ void factors_of(const uint8_t* const* scales, int64_t blocks, Factors* out) {
       words = _mm512_or_si512(
           words, _mm512_sll_epi32(words_of_rows<1>(scales, b), _mm_cvtsi64_si128(8 * b)));
     for (int64_t b = from; b < from + 4 && b < blocks; ++b) {
-      const __m512i scale =
-          _mm512_and_si512(_mm512_srl_epi32(words, _mm_cvtsi64_si128(8 * (b - at))),
-                           _mm512_set1_epi32(0xff));
+      const __m512i scale = _mm512_and_si512(
+          _mm512_srl_epi32(words, _mm_cvtsi64_si128(8 * (b - at))), _mm512_set1_epi32(0xff));
       const __mmask16 is_zero = _mm512_testn_epi32_mask(scale, scale);
       const __m512i bits = _mm512_mask_mov_epi32(_mm512_slli_epi32(scale, 23), is_zero,
                                                  _mm512_set1_epi32(0x00400000));  // 2^-127
       _mm512_storeu_si512(out[b].values, bits);
-      out[b].regular =
-          _mm512_cmpge_epu32_mask(scale, _mm512_set1_epi32(kFirstScaleLookedUp)) == 0;
+      out[b].regular = _mm512_cmpge_epu32_mask(scale, _mm512_set1_epi32(kFirstScaleLookedUp)) == 0;
     }
   }
 }
