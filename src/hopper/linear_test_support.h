@@ -79,8 +79,9 @@ struct OnDevice {
   }
 };
 
-inline void expect_within(const Linear& p, const std::vector<bf16>& got) {
-  const std::vector<ExactDot> exact = reference_mxfp4_linear(p.args());
+// `exact`: reference_mxfp4_linear(p.args()).
+inline void expect_within(const Linear& p, const std::vector<ExactDot>& exact,
+                          const std::vector<bf16>& got) {
   const auto z = [&](int64_t row, int64_t f) {
     const ExactDot& dot = exact[static_cast<size_t>(row * p.n + f)];
     Bounded sum = biased_dot(dot, p.k, 0);
@@ -102,6 +103,10 @@ inline void expect_within(const Linear& p, const std::vector<bf16>& got) {
           << "row " << row << " of " << p.rows << ", feature " << f << ": " << to_float(got[i])
           << ", wanted " << want.value << " +- " << want.bound;
     }
+}
+
+inline void expect_within(const Linear& p, const std::vector<bf16>& got) {
+  expect_within(p, reference_mxfp4_linear(p.args()), got);
 }
 
 }  // namespace moxie::hopper

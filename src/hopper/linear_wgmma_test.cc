@@ -32,43 +32,44 @@ class LinearWgmma : public testing::Test {
   }
 };
 
+// Of a machine with few SMs, whose CTAs make several tiles, and of an H200.
 std::vector<LinearWgmmaConfig> all_configs(int rows, int n, int k) {
-  std::vector<LinearWgmmaConfig> configs;
-  for (const auto& [warpgroups, tile_rows] :
-       {std::pair{3, 32}, {3, 64}, {3, 128}, {2, 64}, {2, 128}, {2, 192}})
-    for (const int cluster : {1, 2, 4, 8}) {
-      LinearWgmmaConfig config;
-      config.warpgroups = warpgroups, config.tile_rows = tile_rows, config.cluster = cluster;
-      configs.push_back(linear_wgmma_config(config, rows, n, k));
-    }
+  std::vector<LinearWgmmaConfig> configs = linear_wgmma_configs(rows, n, k, 4);
+  for (const LinearWgmmaConfig& config : linear_wgmma_configs(rows, n, k, 132))
+    configs.push_back(config);
   return configs;
 }
 
-// Tiles of features and rows with remainders, parts of k without a chunk, a block without partner.
+// Tiles of features and rows with remainders, parts of k without a step, a block without partner.
 TEST_F(LinearWgmma, EveryConfigStaysWithinTheBound) {
   for (const auto& [rows, n, k] : {std::tuple{1, 16, 32},
                                    {17, 80, 96},
                                    {33, 208, 608},
                                    {64, 400, 1184},
                                    {130, 192, 1792},
-                                   {200, 1040, 1696}})
+                                   {200, 1040, 1696},
+                                   {300, 832, 544}}) {
+    Linear p(rows, n, k);
+    p.with_residual = rows == 64 || rows == 300;
+    p.activation = n == 208 ? Activation::kSwiglu : Activation::kNone;
+    const std::vector<ExactDot> exact = reference_mxfp4_linear(p.args());
     for (const LinearWgmmaConfig& config : all_configs(rows, n, k)) {
-      Linear p(rows, n, k);
-      p.with_residual = rows == 64;
-      p.activation = n == 208 ? Activation::kSwiglu : Activation::kNone;
       SCOPED_TRACE(to_string(config));
-      expect_within(p, run(p, config));
+      expect_within(p, exact, run(p, config));
       if (HasFatalFailure()) return;
     }
+  }
 }
 
 TEST_F(LinearWgmma, LargeScalesAndNanStayWhereTheyAre) {
+  const Linear large(40, 208, 608, 128);
+  const std::vector<ExactDot> exact = reference_mxfp4_linear(large.args());
+  Linear p(40, 208, 608);
+  p.weight.scales[5 * 19 + 3] = 255;  // of row 5
   for (const LinearWgmmaConfig& config : all_configs(40, 208, 608)) {
     SCOPED_TRACE(to_string(config));
-    const Linear large(40, 208, 608, 128);
-    expect_within(large, run(large, config));
-    Linear p(40, 208, 608);
-    p.weight.scales[5 * 19 + 3] = 255;  // of row 5
+    expect_within(large, exact, run(large, config));
+    if (HasFatalFailure()) return;
     const std::vector<bf16> got = run(p, config);
     for (size_t i = 0; i < got.size(); ++i)
       ASSERT_EQ(std::isnan(to_float(got[i])), i % 208 == 5) << i;
@@ -84,10 +85,22 @@ TEST_F(LinearWgmma, ARowsBitsDoNotDependOnItsBatchNorOnTheRun) {
     EXPECT_TRUE(run(all, config, true) == together) << to_string(config);
     Linear one(1, 576, 1184);
     std::copy_n(all.x.begin() + 70 * 1184, 1184, one.x.begin());
-    const std::vector<bf16> alone = run(one, linear_wgmma_config(config, 1, 576, 1184));
+    const std::vector<bf16> alone = run(one, linear_wgmma_config(config, 1, 576, 1184, 132));
     EXPECT_TRUE(std::equal(alone.begin(), alone.end(), together.begin() + 70 * 576))
         << to_string(config);
   }
+}
+
+// Tiles of 8 and of 16 rows sum in the same order.
+TEST_F(LinearWgmma, ARowsBitsDoNotDependOnTheTilesRows) {
+  const Linear p(7, 576, 1184);
+  std::vector<std::vector<bf16>> results;
+  for (const int tile_rows : {8, 16}) {
+    LinearWgmmaConfig config;
+    config.feature_groups = config.depth_groups = config.cluster = 2, config.tile_rows = tile_rows;
+    results.push_back(run(p, linear_wgmma_config(config, 7, 576, 1184, 132)));
+  }
+  EXPECT_TRUE(results[0] == results[1]);
 }
 
 TEST(LinearWgmmaConfig, FitsForEverySizeAndFillsTheMachineWithParts) {

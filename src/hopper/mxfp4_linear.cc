@@ -6,8 +6,26 @@ bool supports_mxfp4_linear(int rows, int n, int k) {
   return rows >= 1 && supports_grouped_gemm(n, k);
 }
 
+namespace {
+
+// Few rows by a weight so large that tiles of 128 features fill the machine twice over: its k in
+// four parts whatever the number of rows, so that a row's bits do not depend on it.
+bool few_rows_by_large_weight(int rows, int n, int k, int num_sms) {
+  const int tiles = (n + 127) / 128;
+  return rows <= 16 && k >= 4096 && 2 * tiles <= num_sms && 2 * tiles >= num_sms * 5 / 6;
+}
+
+}  // namespace
+
 LinearConfig select_mxfp4_linear_config(int rows, int n, int k, int num_sms) {
   LinearConfig config;
+  if (supports_linear_wgmma(rows, n, k) && few_rows_by_large_weight(rows, n, k, num_sms)) {
+    config.kernel = LinearConfig::Kernel::kWgmma;
+    config.wgmma.feature_groups = config.wgmma.depth_groups = config.wgmma.cluster = 2;
+    config.wgmma.tile_rows = rows <= 8 ? 8 : 16;
+    config.wgmma = linear_wgmma_config(config.wgmma, rows, n, k, num_sms);
+    return config;
+  }
   if (supports_linear_stream(rows, n, k)) {
     config.stream = select_linear_stream_config(rows, n, k, num_sms);
     return config;

@@ -4,7 +4,8 @@
 //
 //   --shape N K     one shape only
 //   --rows M        one number of rows only
-//   --all-configs   every configuration that may suit
+//   --all-configs   every configuration that may suit, fewer runs
+//   --wgmma-only    of them those of linear_wgmma
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -22,7 +23,7 @@ namespace {
 
 struct Choice {
   int n = 0, k = 0, rows = 0;  // 0: all
-  bool all_configs = false;
+  bool all_configs = false, wgmma_only = false;
 };
 
 constexpr double kColdBytes = 640e6;
@@ -57,7 +58,7 @@ struct Weights {
 std::vector<LinearConfig> configs_for(int rows, int n, int k, int num_sms, const Choice& choice) {
   std::vector<LinearConfig> configs = {select_mxfp4_linear_config(rows, n, k, num_sms)};
   if (!choice.all_configs) return configs;
-  if (rows <= 16)
+  if (rows <= 16 && !choice.wgmma_only)
     for (const int strips : {1, 2})
       for (const int cluster : {1, 2, 4})
         for (const int parts_of_cta : {1, 2, 3, 4, 5, 8, 16})
@@ -70,17 +71,16 @@ std::vector<LinearConfig> configs_for(int rows, int n, int k, int num_sms, const
             c = linear_stream_config(c, rows, n, k, num_sms, 227 * 1024);
             if (c.slots >= 2) configs.push_back(config);
           }
-  if (rows > 8)
-    for (const auto& [warpgroups, tile_rows] :
-         {std::pair{3, 32}, {3, 64}, {3, 128}, {2, 64}, {2, 128}, {2, 192}})
-      for (const int cluster : {1, 2, 4, 8}) {
-        LinearConfig config;
-        config.kernel = LinearConfig::Kernel::kWgmma;
-        config.wgmma.warpgroups = warpgroups, config.wgmma.tile_rows = tile_rows;
-        config.wgmma.cluster = cluster;
-        config.wgmma = linear_wgmma_config(config.wgmma, rows, n, k);
-        if (config.wgmma.tiles * cluster <= num_sms || cluster == 1) configs.push_back(config);
-      }
+  for (const LinearWgmmaConfig& wgmma : linear_wgmma_configs(rows, n, k, num_sms)) {
+    // Those that waste most of their work on rows that are not there, or on other CTAs' rows.
+    if (wgmma.tile_rows >= 2 * std::max(rows, 16)) continue;
+    if (wgmma.tile_rows < 64 && rows > 4 * wgmma.tile_rows) continue;
+    LinearConfig config;
+    config.kernel = LinearConfig::Kernel::kWgmma;
+    config.wgmma = wgmma;
+    configs.push_back(config);
+  }
+  if (choice.wgmma_only) return configs;
   for (const int tile_rows : {16, 32, 48, 64, 96, 128, 160, 192}) {
     if (tile_rows > std::max(16, (rows + 31) / 32 * 32)) continue;
     LinearConfig config;
@@ -104,7 +104,10 @@ void bench_linear(const Weights& weights, int n, int k, const Choice& choice, cu
       for (const bool overlap : {false, true}) {
         if (overlap && config.kernel == LinearConfig::Kernel::kGrouped) continue;
         const double us =
-            median_us(stream, rows > 256 ? 11 : 21,
+            median_us(stream,
+                      choice.all_configs ? 5
+                      : rows > 256       ? 11
+                                         : 21,
                       [&] {
                         for (int m = 0; m < weights.matrices; ++m) {
                           LinearStreamArgs args;
@@ -179,6 +182,8 @@ int main(int argc, char** argv) {
       const std::string flag = argv[i];
       if (flag == "--all-configs") {
         choice.all_configs = true;
+      } else if (flag == "--wgmma-only") {
+        choice.wgmma_only = true;
       } else if (flag == "--rows" && i + 1 < argc) {
         choice.rows = std::atoi(argv[++i]);
       } else if (flag == "--shape" && i + 2 < argc) {
@@ -199,7 +204,8 @@ int main(int argc, char** argv) {
       if (choice.n != 0 && (choice.n != n || choice.k != k)) continue;
       const hopper::Weights weights(n, k);
       hopper::bench_linear(weights, n, k, choice, stream.get(), num_sms, report);
-      if (choice.rows == 0) hopper::bench_weights(weights, n, k, stream.get(), report);
+      if (choice.rows == 0 && !choice.all_configs)
+        hopper::bench_weights(weights, n, k, stream.get(), report);
     }
     report.write();
   } catch (const Error& error) {
