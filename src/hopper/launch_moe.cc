@@ -5,6 +5,7 @@
 #include "cuda/device.h"
 #include "hopper/launch.h"
 #include "hopper/moe_grouped.h"
+#include "hopper/moe_stream.h"
 #include "hopper/on_device.h"
 
 namespace moxie::hopper {
@@ -30,6 +31,9 @@ int64_t largest_piece(MoeSizes sizes) {
   return moe_grouped_piece_rows(sizes);
 }
 
+// Up to here one launch is faster than several (docs/measured.md).
+constexpr int64_t kStreamRows = 4;
+
 }  // namespace
 
 int64_t launch_workspace_bytes(const MoeShape& shape) {
@@ -39,7 +43,10 @@ int64_t launch_workspace_bytes(const MoeShape& shape) {
   sizes.rows = std::min(sizes.rows, largest_piece(sizes));
   GroupedGemmConfig smallest_tiles;
   smallest_tiles.tile_rows = 8;
-  return moe_grouped_workspace_bytes(sizes, smallest_tiles);
+  const int64_t grouped =
+      moe_stream_state_bytes() + moe_grouped_workspace_bytes(sizes, smallest_tiles);
+  sizes.rows = std::min(sizes.rows, kStreamRows);
+  return std::max(grouped, moe_stream_workspace_bytes(sizes));
 }
 
 void launch(const MoeArgs& args, const Workspace& workspace, StreamHandle stream) {
@@ -68,29 +75,36 @@ void launch(const MoeArgs& args, const Workspace& workspace, StreamHandle stream
       .check("residual", args.residual.data)
       .check("out", args.out.data)
       .check("workspace", workspace.data);
-  MoeGroupedArgs grouped;
-  grouped.sizes = sizes;
-  grouped.x = static_cast<const bf16*>(args.x.data);
-  grouped.x_stride = args.x.stride;
-  grouped.logits = args.logits.data;
-  grouped.logits_stride = args.logits.stride;
-  grouped.logits_bf16 = args.logits.dtype == DType::kBF16;
-  grouped.expert_ids = args.expert_ids.data();
-  grouped.weights = args.weights.data();
-  grouped.gate_up_codes = args.gate_up.codes;
-  grouped.gate_up_scales = args.gate_up.scales;
-  grouped.gate_up_bias = args.gate_up_bias;
-  grouped.down_codes = args.down.codes;
-  grouped.down_scales = args.down.scales;
-  grouped.down_bias = args.down_bias;
-  grouped.alpha = args.alpha;
-  grouped.limit = args.limit;
-  grouped.residual = static_cast<const bf16*>(args.residual.data);
-  grouped.residual_stride = args.residual.stride;
-  grouped.out = static_cast<bf16*>(args.out.data);
-  grouped.out_stride = args.out.stride;
-  MOXIE_CUDA_CHECK(launch_moe_grouped(grouped, select_moe_grouped_config(sizes, device.num_sms),
-                                      workspace.data, stream));
+  MoeGroupedArgs moe;
+  moe.sizes = sizes;
+  moe.x = static_cast<const bf16*>(args.x.data);
+  moe.x_stride = args.x.stride;
+  moe.logits = args.logits.data;
+  moe.logits_stride = args.logits.stride;
+  moe.logits_bf16 = args.logits.dtype == DType::kBF16;
+  moe.expert_ids = args.expert_ids.data();
+  moe.weights = args.weights.data();
+  moe.gate_up_codes = args.gate_up.codes;
+  moe.gate_up_scales = args.gate_up.scales;
+  moe.gate_up_bias = args.gate_up_bias;
+  moe.down_codes = args.down.codes;
+  moe.down_scales = args.down.scales;
+  moe.down_bias = args.down_bias;
+  moe.alpha = args.alpha;
+  moe.limit = args.limit;
+  moe.residual = static_cast<const bf16*>(args.residual.data);
+  moe.residual_stride = args.residual.stride;
+  moe.out = static_cast<bf16*>(args.out.data);
+  moe.out_stride = args.out.stride;
+  if (sizes.rows <= kStreamRows && supports_moe_stream(sizes, device.num_sms)) {
+    MOXIE_CUDA_CHECK(launch_moe_stream(moe, select_moe_stream_config(sizes, device.num_sms),
+                                       workspace.data, stream));
+    return;
+  }
+  // What moe_stream keeps between its launches has a place of its own; all else the two share.
+  unsigned char* rest = static_cast<unsigned char*>(workspace.data) + moe_stream_state_bytes();
+  MOXIE_CUDA_CHECK(
+      launch_moe_grouped(moe, select_moe_grouped_config(sizes, device.num_sms), rest, stream));
 }
 
 }  // namespace moxie::hopper

@@ -1,14 +1,17 @@
 // moe_grouped_bench: time of a whole experts block, routing included, cold: a CUDA graph over the
 // weights of many layers, median of its runs. A table, and JSON with --json FILE [--commit ID];
-// less with --experts 32|128 and --rows N, more with --all-configs.
+// less with --experts 32|128, --rows N and --stream-only, more with --all-configs. Few rows in both
+// forms: moe_grouped.h and moe_stream.h.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <functional>
 #include <random>
 
 #include "cuda/device.h"
 #include "hopper/bench_support.h"
 #include "hopper/moe_grouped.h"
+#include "hopper/moe_stream.h"
 #include "hopper/test_support.h"
 
 namespace moxie::hopper {
@@ -36,7 +39,7 @@ cuda::DeviceBuffer<uint8_t> random_device_bytes(int64_t size, uint32_t seed, int
 // What to measure besides the table of all sizes.
 struct Choice {
   int only_experts = 0, only_rows = 0;  // 0: all
-  bool all_configs = false;
+  bool all_configs = false, grouped = true;
 };
 
 struct Row {
@@ -86,34 +89,48 @@ void bench(BenchReport& report, const Choice& choice, int experts, const std::ve
         if (row.rows * 4 / experts < 2 * tile_rows &&
             (tile_rows <= 16 || row.rows * 4 / experts * 8 >= tile_rows))
           configs.push_back(grouped_gemm_config(shape, tile_rows, kHidden, kHidden, num_sms));
-    for (const GroupedGemmConfig& config : configs) {
+    const auto measure = [&](const std::string& variant, int64_t workspace_bytes,
+                             const std::function<cudaError_t(void*)>& launch) {
       const cuda::DeviceBuffer<uint8_t> workspace(
-          static_cast<size_t>(moe_grouped_workspace_bytes(args.sizes, config)));
+          std::vector<uint8_t>(static_cast<size_t>(workspace_bytes)));
       const double us =
-          median_us(
-              stream, row.rows > 2048 ? 5 : 11,
-              [&] {
-                for (int layer = 0; layer < layers; ++layer) {
-                  // Other logits in every layer.
-                  args.logits = logits.data() + int64_t{layer} * row.rows * experts %
-                                                    ((2 * most - row.rows + 1) * experts);
-                  args.gate_up_codes = up_codes.data() + layer * matrix;
-                  args.gate_up_scales = up_scales.data() + layer * (matrix / 16);
-                  args.down_codes = down_codes.data() + layer * (matrix / 2);
-                  args.down_scales = down_scales.data() + layer * (matrix / 32);
-                  MOXIE_CUDA_CHECK(launch_moe_grouped(args, config, workspace.data(), stream));
-                }
-              }) /
+          median_us(stream, row.rows > 2048 ? 5 : 11,
+                    [&] {
+                      for (int layer = 0; layer < layers; ++layer) {
+                        // Other logits in every layer.
+                        args.logits = logits.data() + int64_t{layer} * row.rows * experts %
+                                                          ((2 * most - row.rows + 1) * experts);
+                        args.gate_up_codes = up_codes.data() + layer * matrix;
+                        args.gate_up_scales = up_scales.data() + layer * (matrix / 16);
+                        args.down_codes = down_codes.data() + layer * (matrix / 2);
+                        args.down_scales = down_scales.data() + layer * (matrix / 32);
+                        MOXIE_CUDA_CHECK(launch(workspace.data()));
+                      }
+                    }) /
           layers;
       BenchLine line;
       line.operation = "moe";
       line.sizes = {{"rows", row.rows}, {"experts", experts}};
-      line.variant = to_string(config);
+      line.variant = variant;
       line.us = us;
       line.bytes = bytes_touched(row.rows, experts);
       line.flops = 6.0 * row.rows * kExpertsPerToken * kHidden * kHidden;
       line.limit_us = row.limit_us, line.target_us = row.target_us;
       report.add(line);
+    };
+    if (choice.grouped)
+      for (const GroupedGemmConfig& config : configs)
+        measure(
+            to_string(config), moe_grouped_workspace_bytes(args.sizes, config),
+            [&](void* workspace) { return launch_moe_grouped(args, config, workspace, stream); });
+    std::vector<MoeStreamOptions> streams = {{}};
+    if (choice.all_configs)
+      streams = {{}, {20, 2, 0}, {16, 2, 0}, {14, 2, 0}, {12, 3, 0}, {16, 1, 0}, {12, 2, 0}};
+    for (const MoeStreamOptions& options : streams) {
+      const MoeStreamConfig config = select_moe_stream_config(args.sizes, num_sms, options);
+      if (config.slots == 0) continue;
+      measure(to_string(config), moe_stream_workspace_bytes(args.sizes),
+              [&](void* workspace) { return launch_moe_stream(args, config, workspace, stream); });
     }
   }
 }
@@ -134,6 +151,8 @@ int main(int argc, char** argv) {
       const std::string flag = argv[i];
       if (flag == "--all-configs")
         choice.all_configs = true;
+      else if (flag == "--stream-only")
+        choice.grouped = false;
       else if (flag == "--experts" && i + 1 < argc)
         choice.only_experts = std::atoi(argv[++i]);
       else if (flag == "--rows" && i + 1 < argc)
@@ -145,6 +164,7 @@ int main(int argc, char** argv) {
     int num_sms = 0;
     MOXIE_CUDA_CHECK(cudaDeviceGetAttribute(&num_sms, cudaDevAttrMultiProcessorCount, 0));
     MOXIE_CUDA_CHECK(hopper::prepare_grouped_gemm());
+    MOXIE_CUDA_CHECK(hopper::prepare_moe_stream());
     const cuda::Stream stream;
     hopper::bench(report, choice, 32,
                   {{1, 13.4, 17},

@@ -9,6 +9,7 @@
 #include "hopper/grouped_gemm.h"
 #include "hopper/linear_stream.h"
 #include "hopper/linear_wgmma.h"
+#include "hopper/moe_stream.h"
 
 namespace moxie::hopper {
 namespace {
@@ -31,6 +32,7 @@ int make_ready(const char* op, int device) {
   MOXIE_CUDA_CHECK(prepare_linear_stream());
   MOXIE_CUDA_CHECK(prepare_linear_wgmma());
   MOXIE_CUDA_CHECK(prepare_grouped_gemm());
+  MOXIE_CUDA_CHECK(prepare_moe_stream());
   return attribute(cudaDevAttrMultiProcessorCount, device);
 }
 

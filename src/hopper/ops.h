@@ -7,6 +7,9 @@
 // are skipped. Nothing is allocated, no stream is waited for, no current device changed; after the
 // first call for a device every launch may be captured in a graph.
 //
+// The same call gives the same bits. A row's depend on which kernel the number of rows leads to:
+// moe has one up to 4 rows, and one beyond.
+//
 // Threads: any, on different workspaces. Compiles without CUDA's headers.
 #pragma once
 

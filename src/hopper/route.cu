@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "hopper/device/choose_experts.cuh"
 #include "hopper/device/ptx.cuh"
 #include "hopper/route.h"
 
@@ -19,63 +20,17 @@ constexpr int kThreads = 1024, kWarps = kThreads / 32;
 constexpr int kMaxChunkRows = 128;
 constexpr int kMaxEntries = kMaxChunkRows * static_cast<int>(kMaxExpertsPerToken);
 static_assert(kMaxEntries <= kThreads, "a thread an entry");
-constexpr int kNoExpert = static_cast<int>(kMaxExperts), kLaneExperts = kNoExpert / 32;
-
-__device__ float logit(const RouteListArgs& args, int row, int expert) {
-  const int64_t at = row * args.logits_stride + expert;
-  return args.logits_bf16 ? __bfloat162float(static_cast<const __nv_bfloat16*>(args.logits)[at])
-                          : static_cast<const float*>(args.logits)[at];
-}
-
-// Orders like the value; NaN below everything, both zeros alike.
-__device__ uint32_t order(float value) {
-  if (value != value) return 0;
-  const uint32_t bits = __float_as_uint(value == 0 ? 0.0f : value);
-  return bits ^ ((bits >> 31) != 0 ? 0xffffffffu : 0x80000000u);
-}
+constexpr int kLaneExperts = static_cast<int>(kMaxExperts) / 32;
 
 // One warp.
 __device__ void choose_of_row(const RouteListArgs& args, int row, int lane) {
-  uint32_t keys[kLaneExperts];  // of expert 32 * i + lane; 0 can be NaN, which is still chosen last
-  uint32_t left = 0;
-#pragma unroll
-  for (int i = 0; i < kLaneExperts; ++i) {
-    const int expert = 32 * i + lane;
-    keys[i] = 0;
-    if (expert < args.all_experts) {
-      keys[i] = order(logit(args, row, expert));
-      left |= 1u << i;
-    }
-  }
-  float chosen = 0;  // of lane i: the logit of choice i
-  int id = 0;
-  for (int choice = 0; choice < args.experts_per_token; ++choice) {
-    uint32_t best = 0;
-    int mine = kNoExpert;
-#pragma unroll
-    for (int i = 0; i < kLaneExperts; ++i)
-      if ((left >> i & 1u) != 0 && (mine == kNoExpert || keys[i] > best)) {
-        best = keys[i];
-        mine = 32 * i + lane;
-      }
-    const uint32_t top = __reduce_max_sync(kAll, best);
-    const int first = static_cast<int>(__reduce_min_sync(
-        kAll, best == top && mine < kNoExpert ? static_cast<uint32_t>(mine)
-                                              : static_cast<uint32_t>(kNoExpert)));
-    if (first % 32 == lane) left &= ~(1u << (first / 32));
-    if (lane == choice) id = first;
-  }
-  const bool mine = lane < args.experts_per_token;
-  if (mine) chosen = logit(args, row, id);
-  const float largest = __shfl_sync(kAll, chosen, 0);
-  const float power = mine ? expf(chosen - largest) : 0.0f;
-  float sum = 0;  // in the order of the choice
-  for (int i = 0; i < args.experts_per_token; ++i) sum += __shfl_sync(kAll, power, i);
-  if (mine) {
+  const Choice choice =
+      choose_experts<kLaneExperts>({args.logits, row * args.logits_stride, args.logits_bf16},
+                                   args.all_experts, args.experts_per_token, lane);
+  if (lane < args.experts_per_token) {
     const int64_t at = static_cast<int64_t>(row) * args.experts_per_token + lane;
-    const float weight = power / sum;
-    args.expert_ids[at] = id;
-    args.weights[at] = args.logits_bf16 ? __bfloat162float(__float2bfloat16(weight)) : weight;
+    args.expert_ids[at] = choice.expert;
+    args.weights[at] = choice.weight;
   }
 }
 

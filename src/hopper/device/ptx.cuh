@@ -64,6 +64,21 @@ __device__ __forceinline__ void mbarrier_expect(uint64_t* barrier, uint32_t byte
       : "memory");
 }
 
+// One arrival. How many the phase was still waiting for: 1 tells who was the last.
+__device__ __forceinline__ uint32_t mbarrier_arrive_pending(uint64_t* barrier) {
+  uint32_t pending;
+  asm volatile(
+      "{\n"
+      ".reg .b64 state;\n"
+      "mbarrier.arrive.shared::cta.b64 state, [%1];\n"
+      "mbarrier.pending_count.b64 %0, state;\n"
+      "}\n"
+      : "=r"(pending)
+      : "r"(shared_address(barrier))
+      : "memory");
+  return pending;
+}
+
 // Waits until the phase of this parity has ended.
 __device__ __forceinline__ void mbarrier_wait(uint64_t* barrier, uint32_t parity) {
   asm volatile(
@@ -100,6 +115,11 @@ __device__ __forceinline__ void bulk_copy(void* to, const void* from, uint32_t b
           "r"(shared_address(to)),
       "l"(from), "r"(bytes), "r"(shared_address(barrier))
       : "memory");
+}
+
+// Ordinary stores and loads before, bulk copies after, in whatever memory.
+__device__ __forceinline__ void fence_for_bulk_copy() {
+  asm volatile("fence.proxy.async;" ::: "memory");
 }
 
 // Programmatic dependent launch: waits until what the previous kernels in the stream wrote is

@@ -47,6 +47,9 @@ __device__ __forceinline__ void async_copy_16(uint32_t to, const void* from, boo
                "r"(valid ? 16 : 0)
                : "memory");
 }
+__device__ __forceinline__ void async_copy_4(uint32_t to, const void* from) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory");
+}
 // This thread arrives at the barrier when all of its async copies so far have. The barrier counts
 // it among those it was initialised for.
 __device__ __forceinline__ void async_copy_arrive(uint64_t* barrier) {
