@@ -25,6 +25,11 @@ Mxfp4LinearArgs::Activation activation_of(const char* name, uint32_t activation)
   return static_cast<Mxfp4LinearArgs::Activation>(activation);
 }
 
+Activations activations_of(const char* name, uint32_t activations) {
+  check_choice(name, "activations", activations, MOXIE_ACTIVATIONS_FP8);
+  return static_cast<Activations>(activations);
+}
+
 WeightRounding rounding_of(const char* name, uint32_t rounding) {
   check_choice(name, "weight_rounding", rounding, MOXIE_ROUND_NOT);
   return static_cast<WeightRounding>(rounding);
@@ -87,6 +92,7 @@ void prepack(const moxie_prepack_args* given, Mxfp4Layout to, void* stream) {
 void moe(const moxie_moe_args* given, void* stream) {
   const char* name = "moxie_moe_args";
   const moxie_moe_args args = MOXIE_READ(given, moxie_moe_args);
+  check_choice(name, "reserved", args.reserved, 0);
   const int64_t slots = slots_of("moe", args.rows, args.experts_per_token);
   MoeArgs moe;
   moe.x = matrix(args.x, args.rows, args.hidden_size, args.x_stride);
@@ -116,6 +122,8 @@ void moe(const moxie_moe_args* given, void* stream) {
   if (args.residual != nullptr)
     moe.residual = matrix(args.residual, args.rows, args.hidden_size, args.residual_stride);
   moe.out = matrix(args.out, args.rows, args.hidden_size, args.out_stride);
+  moe.activations = activations_of(name, args.activations);
+  moe.num_wide_tiles = args.num_wide_tiles;
   hopper::run_moe(moe, workspace_of(args.workspace, args.workspace_bytes), stream_of(stream));
 }
 
@@ -226,14 +234,15 @@ int32_t moxie_unpack(const moxie_prepack_args* args, void* stream) {
 int32_t moxie_moe_workspace_bytes(const moxie_moe_desc* given, uint64_t* bytes) {
   return call([&] {
     const moxie_moe_desc desc = MOXIE_READ(given, moxie_moe_desc);
-    check_choice("moxie_moe_desc", "reserved", desc.reserved, 0);
-    write_workspace_bytes(hopper::MoeShape{.rows = desc.rows,
-                                           .hidden = desc.hidden_size,
-                                           .inner = desc.intermediate_size,
-                                           .experts = desc.experts,
-                                           .experts_per_token = desc.experts_per_token,
-                                           .num_experts = desc.num_logits},
-                          bytes);
+    write_workspace_bytes(
+        hopper::MoeShape{.rows = desc.rows,
+                         .hidden = desc.hidden_size,
+                         .inner = desc.intermediate_size,
+                         .experts = desc.experts,
+                         .experts_per_token = desc.experts_per_token,
+                         .num_experts = desc.num_logits,
+                         .activations = activations_of("moxie_moe_desc", desc.activations)},
+        bytes);
   });
 }
 
@@ -282,7 +291,10 @@ int32_t moxie_moe_flat(uint32_t layout, int64_t rows, int64_t hidden_size,
                                .out = out,
                                .out_stride = out_stride,
                                .workspace = workspace,
-                               .workspace_bytes = workspace_bytes};
+                               .workspace_bytes = workspace_bytes,
+                               .activations = MOXIE_ACTIVATIONS_BF16,
+                               .reserved = 0,
+                               .num_wide_tiles = nullptr};
   return moxie_moe(&args, stream);
 }
 

@@ -323,6 +323,22 @@ TEST(Moe, RefusesBadInput) {
   expect_refusals<moxie_moe_args>(moe_args_with_logits, function, wrong_moe_args_with_logits());
 }
 
+TEST(Moe, WithFp8ActivationsRefusesBadInput) {
+  using Args = moxie_moe_args;
+  const std::vector<Wrong<Args>> cases = {
+      {[](Args& a) { a.activations = 2; }, kNo, "activations of moxie_moe_args is 2"},
+      {[](Args& a) { a.reserved = 1; }, kNo, "reserved of moxie_moe_args is 1"},
+      {[](Args& a) { a.limit = -7; }, kNo, "need a positive alpha and limit"},
+      {[](Args& a) { a.alpha = -1; }, kNo, "need a positive alpha and limit"},
+  };
+  const auto fp8_args = [] {
+    Args args = moe_args();
+    args.activations = MOXIE_ACTIVATIONS_FP8;
+    return args;
+  };
+  expect_refusals<Args>(fp8_args, [](const Args* args) { return moxie_moe(args, nullptr); }, cases);
+}
+
 int32_t flat(const moxie_moe_args* a) {
   if (a == nullptr) return moxie_moe(nullptr, nullptr);
   return moxie_moe_flat(a->layout, a->rows, a->hidden_size, a->intermediate_size, a->experts,
@@ -507,7 +523,7 @@ TEST(WorkspaceBytes, RefusesBadSizes) {
        {[](auto& d) { d.experts = 1000; }, kNo, "at most 512 experts"},
        {[](auto& d) { d.experts_per_token = 0; }, kInvalid, "must be at least 1"},
        {[](auto& d) { d.num_logits = -1; }, kInvalid, "num_experts of moe must be between"},
-       {[](auto& d) { d.reserved = 1; }, kNo, "reserved of moxie_moe_desc is 1"},
+       {[](auto& d) { d.activations = 2; }, kNo, "activations of moxie_moe_desc is 2"},
        {[](auto& d) { d.struct_size = 0; }, kInvalid, "sizeof(moxie_moe_desc)"}});
   auto gemm = zeroed<moxie_grouped_gemm_desc>();
   gemm.rows = 16, gemm.experts = 4, gemm.n = 64, gemm.k = 32;

@@ -421,6 +421,7 @@ void moe_with(const MatmulKernels& kernels, const MoeArgs& args, Context& contex
   MOXIE_CHECK(args.gate_up_bias != nullptr && args.down_bias != nullptr, kUnsupported,
               "the CPU kernels need the biases of moe; give zeros where there are none");
   check_expert_ids(args);
+  check_bf16_activations(args);
   const bool is_prefill = args.phase == Phase::kPrefill;
   const int64_t per_pass = is_prefill ? kPrefillRowsPerPass : kDecodeRowsPerPass;
   for (int64_t first = 0; first < rows; first += per_pass) {

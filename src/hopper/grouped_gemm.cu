@@ -17,10 +17,7 @@
 #include <vector>
 
 #include "hopper/grouped_gemm.h"
-#include "hopper/grouped_gemm_few_rows.cuh"
-#include "hopper/grouped_gemm_math.cuh"
-#include "hopper/grouped_gemm_producers.cuh"
-#include "hopper/grouped_gemm_shared.cuh"
+#include "hopper/grouped_gemm_roles.cuh"
 
 namespace moxie::hopper {
 namespace {
@@ -31,63 +28,7 @@ template <class Shape>
 __global__ void __launch_bounds__(kThreads<Shape>, 1)
     sm90_bf16_mxfp4_grouped_gemm(const __grid_constant__ Kernel kernel) {
   extern __shared__ __align__(1024) unsigned char memory[];
-  constexpr bool kAlone = Shape::kWarpStrips > 0;  // math warps work each for itself
-  const Shared<Shape> shared(memory, kernel);
-  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
-  if (threadIdx.x == 0) {
-    Barriers& barriers = shared.barriers();
-    for (int i = 0; i < kernel.x_stages; ++i) {
-      mbarrier_init(&barriers.x_full[i], kLoaders * 32);
-      mbarrier_init(&barriers.x_empty[i], kMathWarps<Shape>);
-    }
-    for (int slot = 0; slot < kernel.code_slots; ++slot)
-      if constexpr (kAlone) {
-        for (int i = 0; i < kMathWarps<Shape>; ++i) {
-          mbarrier_init(&barriers.warp_full[i][slot], 1);
-          mbarrier_init(&barriers.warp_empty[i][slot], 1);
-        }
-      } else {
-        for (int group = 0; group < Shape::kGroups; ++group) {
-          mbarrier_init(&barriers.codes_full[group][slot], 1);
-          mbarrier_init(&barriers.codes_empty[group][slot], Shape::kGroupWarps);
-        }
-      }
-    for (int i = 0; i < kTileSlots; ++i) {
-      mbarrier_init(&barriers.tile_full[i], 1);
-      mbarrier_init(&barriers.tile_empty[i], kMathWarps<Shape> + kLoaders + 1);
-      mbarrier_init(&barriers.tile_done[i], kMathWarps<Shape>);
-    }
-    fence_mbarrier_init();
-  }
-  __syncthreads();  // barriers are initialised
-  wait_for_previous_kernel();
-  let_next_kernel_start();
-  if (warp >= kMathWarps<Shape>) {
-    if constexpr (!kAlone) release_registers<kProducerRegisters>();
-    const int role = warp - kMathWarps<Shape>;
-    if (role == 0) {
-      if constexpr (kAlone) {
-        run_finisher<Shape>(shared, lane);
-      } else {
-        run_weights<Shape>(shared, lane);
-      }
-    } else if (role <= kLoaders) {
-      Loader<Shape>(shared, role - 1, lane).run();
-    } else if (role == kLoaders + 1) {
-      run_scheduler<Shape>(shared, lane);
-    } else if constexpr (kAlone) {
-      run_panels<Shape>(shared, lane);
-    }
-  } else {
-    if constexpr (kAlone) {
-      run_few_rows<Shape>(shared, warp, lane);
-    } else {
-      take_registers<kMathRegisters>();
-      // The same for all threads of a warp, and known to the compiler as such.
-      const int group = __shfl_sync(0xffffffffu, warp / Shape::kGroupWarps, 0);
-      run_math<Shape>(shared, group, warp % Shape::kGroupWarps, lane);
-    }
-  }
+  run_roles<Shape, TileProduct>(memory, kernel);
 }
 
 // Where slots are parts of panels: the most of them for which a slot of scales is free again when
@@ -121,13 +62,14 @@ auto with_shape(GroupedGemmTiles shape, const F& f) {
       return f(Sparse<1>{});
     case GroupedGemmTiles::kTwoTiles:
       return f(Sparse<2>{});
-    case GroupedGemmTiles::kManyRows:
+    default:
       break;
   }
   return f(Dense{});
 }
 
 int shared_bytes_of(const GroupedGemmConfig& c) {
+  if (c.activations == Activations::kFp8) return grouped_gemm_fp8_shared_bytes(c);
   return with_shape(c.shape, [&](auto shape) {
     return places<decltype(shape)>(c.tile_rows, c.x_stages, c.code_slots).end;
   });
@@ -143,13 +85,17 @@ GroupedGemmConfig grouped_gemm_config(GroupedGemmTiles shape, int tile_rows, int
                                       int num_sms) {
   GroupedGemmConfig config;
   config.shape = shape;
+  const bool fp8 = shape >= GroupedGemmTiles::kFp8OneTile;
+  if (fp8) config.activations = Activations::kFp8;
   config.ctas = num_sms;
   config.tile_rows = tile_rows;
   // Stages of rows: as many as there are of a panel where two passes go over it.
-  config.x_stages = shape == GroupedGemmTiles::kManyRows ? 4 : 3;
-  config.code_slots = with_shape(shape, [&](auto s) {
-    return kWholePanels<decltype(s)> ? 3 : max_code_slots<decltype(s)>(k, second_k);
-  });
+  // In e4m3 they are three times as deep for many rows, too.
+  const bool many = shape == GroupedGemmTiles::kManyRows;
+  const bool fp8_many = fp8 && shape != GroupedGemmTiles::kFp8OneTile;
+  config.x_stages = fp8_many ? 2 : many ? 4 : 3;
+  config.code_slots = many ? max_code_slots<Dense>(k, second_k) : 3;
+  if (fp8_many) config.code_slots = std::min(3, max_code_slots<Fp8Dense>(k, second_k));
   if (shape == GroupedGemmTiles::kEightWarps) config.code_slots = config.x_stages = Few::kSlots;
   while (config.code_slots > 2 && shared_bytes_of(config) > kSharedLimit) --config.code_slots;
   while (config.x_stages < kMaxStages) {
@@ -164,13 +110,17 @@ GroupedGemmConfig grouped_gemm_config(GroupedGemmTiles shape, int tile_rows, int
 }
 
 GroupedGemmConfig select_grouped_gemm_config(double rows_per_expert, double experts, int k,
-                                             int second_k, int num_sms) {
+                                             int second_k, int num_sms, Activations activations) {
   // Measured at H = I = 2880 (docs/measured.md). Wider tiles read rows less often, but few experts
   // have too few of them for all CTAs.
   using S = GroupedGemmTiles;
   const auto config = [&](S shape, int tile_rows) {
     return grouped_gemm_config(shape, tile_rows, k, second_k, num_sms);
   };
+  if (activations == Activations::kFp8)
+    return rows_per_expert > 200   ? config(S::kFp8TwoChains, 320)
+           : rows_per_expert <= 56 ? config(S::kFp8OneTile, 64)
+                                   : config(S::kFp8ManyRows, 192);
   if (rows_per_expert <= 12) return config(S::kEightWarps, rows_per_expert <= 6 ? 16 : 32);
   if (rows_per_expert <= 24) return config(experts > 64 ? S::kTwoTiles : S::kOneTile, 32);
   if (rows_per_expert <= 80) return config(S::kOneTile, 64);
@@ -178,16 +128,17 @@ GroupedGemmConfig select_grouped_gemm_config(double rows_per_expert, double expe
 }
 
 std::string to_string(const GroupedGemmConfig& c) {
-  const int features = with_shape(c.shape, [](auto shape) {
+  const bool fp8 = c.activations == Activations::kFp8;
+  const int features = fp8 ? grouped_gemm_fp8_features(c) : with_shape(c.shape, [](auto shape) {
     using Shape = decltype(shape);
     return Shape::kGroups * Shape::kM * mxfp4::kTileRows;
   });
   const bool alone = c.shape == GroupedGemmTiles::kEightWarps;
-  return "grouped_gemm: " + std::to_string(features) + " features x " +
-         std::to_string(c.tile_rows) + " rows by " + (alone ? "mma.sync" : "wgmma") + ", " +
-         std::to_string(c.x_stages) + " stages of rows, " + std::to_string(c.code_slots) +
-         " slots of codes, " + std::to_string(c.ctas) + " CTAs, " + std::to_string(c.shared_bytes) +
-         " bytes of shared memory";
+  return std::string(fp8 ? "fp8 " : "") + "grouped_gemm: " + std::to_string(features) +
+         " features x " + std::to_string(c.tile_rows) + " rows by " +
+         (alone ? "mma.sync" : "wgmma") + ", " + std::to_string(c.x_stages) + " stages of rows, " +
+         std::to_string(c.code_slots) + " slots of codes, " + std::to_string(c.ctas) + " CTAs, " +
+         std::to_string(c.shared_bytes) + " bytes of shared memory";
 }
 
 cudaError_t prepare_grouped_gemm() {
@@ -200,25 +151,15 @@ cudaError_t prepare_grouped_gemm() {
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedLimit);
     if (error != cudaSuccess) return error;
   }
-  return cudaSuccess;
+  return prepare_grouped_gemm_fp8();
 }
 
 cudaError_t launch_grouped_gemm(const GroupedGemmArgs& args, const GroupedGemmConfig& config,
                                 cudaStream_t stream) {
-  const Kernel kernel{args, config.tile_rows, config.x_stages, config.code_slots};
-  cudaLaunchAttribute overlap{};
-  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlap.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t launch{};
-  launch.gridDim = dim3(static_cast<unsigned>(config.ctas));
-  launch.dynamicSmemBytes = static_cast<size_t>(config.shared_bytes);
-  launch.stream = stream;
-  launch.attrs = &overlap;
-  launch.numAttrs = 1;
+  if (config.activations == Activations::kFp8) return launch_grouped_gemm_fp8(args, config, stream);
   return with_shape(config.shape, [&](auto shape) {
     using Shape = decltype(shape);
-    launch.blockDim = dim3(kThreads<Shape>);
-    return cudaLaunchKernelEx(&launch, sm90_bf16_mxfp4_grouped_gemm<Shape>, kernel);
+    return launch_roles<Shape>(sm90_bf16_mxfp4_grouped_gemm<Shape>, args, config, stream);
   });
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/bf16.h"
+#include "ops/moe.h"
 
 namespace moxie::hopper {
 
@@ -33,12 +34,19 @@ struct RowTile {
 //
 // Error  |z - exact| <= (k + 16) * 2^-23 * sum|x||w| + 2^-23 * |bias|: one chain of sums in the
 //        order of k, whatever the batch
+//
+// With rows in e4m3 (GroupedGemmConfig::activations is kFp8), see sm90_fp8_mxfp4_grouped_gemm: x
+// and a first product's out are bytes of e4m3, each 32 of a row in the order of fp8_position()
+// (device/decode_fp8.cuh), 16-byte aligned; what x stands for is x times x_factors[row of x], of a
+// first product, or times x_factor. A first product with swiglu rounds out_factor * (...) to out.
 struct GroupedProduct {
-  const bf16* x = nullptr;
+  const void* x = nullptr;
   const uint8_t *codes = nullptr, *scales = nullptr;
   const float *bias = nullptr, *row_weights = nullptr;
   const bf16* residual = nullptr;
-  bf16* out = nullptr;
+  void* out = nullptr;
+  const float* x_factors = nullptr;  // [rows of x], or null
+  float x_factor = 1, out_factor = 1;
   int64_t x_stride = 0, residual_stride = 0, out_stride = 0;  // elements
   int n = 0, k = 0;
   bool swiglu = false, gather = false, scatter = false;
@@ -60,6 +68,9 @@ struct GroupedGemmArgs {
   uint32_t* tickets = nullptr;
   // [row tiles], zero before every launch with two products.
   uint32_t* finished = nullptr;
+  // With rows in e4m3, or null: grows by one for each row tile and 64 features that were multiplied
+  // in bf16 because scales of a row within 576 of k lie more than 26 apart.
+  uint64_t* num_wide_tiles = nullptr;
 };
 
 // How a CTA's math warps share a tile; grouped_gemm_shared.cuh says what each means.
@@ -68,13 +79,18 @@ enum class GroupedGemmTiles : uint8_t {
   kOneTile,     // 192 features, up to 64 rows; wgmma, as all below
   kTwoTiles,    // 384 features, up to 64 rows
   kManyRows,    // 192 features, up to 192 rows
+  // With rows in e4m3.
+  kFp8OneTile,    // 192 features, up to 64 rows
+  kFp8ManyRows,   // 192 features, up to 192 rows
+  kFp8TwoChains,  // 128 features, up to 320 rows
 };
 
 struct GroupedGemmConfig {
   GroupedGemmTiles shape = GroupedGemmTiles::kOneTile;
-  int tile_rows = 0;   // at most, of a RowTile
-  int x_stages = 0;    // 192 of k; kManyRows: 64
-  int code_slots = 0;  // 576 of k; kTenWarps and kManyRows: 192; per tile of 64 features
+  Activations activations = Activations::kBf16;  // the shape's
+  int tile_rows = 0;                             // at most, of a RowTile
+  int x_stages = 0;                              // 192 of k; kEightWarps: 576, kManyRows: 64
+  int code_slots = 0;  // 576 of k; for many rows 192; per tile of 64 features
   int ctas = 0;
   int shared_bytes = 0;
 };
@@ -84,7 +100,8 @@ bool supports_grouped_gemm(int n, int k);
 // For `experts` experts of `rows_per_expert` rows each on average; depths of the products, the
 // second 0 where there is one. REQUIRES supports_grouped_gemm.
 GroupedGemmConfig select_grouped_gemm_config(double rows_per_expert, double experts, int k,
-                                             int second_k, int num_sms);
+                                             int second_k, int num_sms,
+                                             Activations activations = Activations::kBf16);
 // With the shared memory divided for a shape and tile_rows of at most what the shape takes.
 GroupedGemmConfig grouped_gemm_config(GroupedGemmTiles shape, int tile_rows, int k, int second_k,
                                       int num_sms);
@@ -96,5 +113,12 @@ cudaError_t prepare_grouped_gemm();
 // config.tile_rows rows.
 cudaError_t launch_grouped_gemm(const GroupedGemmArgs& args, const GroupedGemmConfig& config,
                                 cudaStream_t stream);
+
+// What these stand on, for rows in e4m3 (grouped_gemm_fp8.cu).
+int grouped_gemm_fp8_shared_bytes(const GroupedGemmConfig& config);
+int grouped_gemm_fp8_features(const GroupedGemmConfig& config);  // of a tile
+cudaError_t prepare_grouped_gemm_fp8();
+cudaError_t launch_grouped_gemm_fp8(const GroupedGemmArgs& args, const GroupedGemmConfig& config,
+                                    cudaStream_t stream);
 
 }  // namespace moxie::hopper

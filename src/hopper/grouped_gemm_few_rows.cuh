@@ -176,7 +176,7 @@ class StripProduct {
           decode_pair_by(
               *reinterpret_cast<const uint4*>(codes + s * strip_codes + i * kPairCodes),
               *reinterpret_cast<const uint32_t*>(scales + s * strip_scales + i * kPairScales),
-              shared_.kernel.by128, a[s]);
+              shared_.kernel.multipliers.by128, a[s]);
         multiply(a, x + i * kStepBytes);
       }
     }
@@ -266,8 +266,8 @@ class StripProduct {
         const int feature =
             (first_strip_ + s) * (mxfp4::kStripRows / 2) + lane_ % 4 + (low_half ? 0 : 3);
         if (valid && s < strips_)
-          *reinterpret_cast<uint32_t*>(product_.out + out_row * product_.out_stride + feature) =
-              both;
+          *reinterpret_cast<uint32_t*>(static_cast<bf16*>(product_.out) +
+                                       out_row * product_.out_stride + feature) = both;
       }
     }
   }
@@ -293,8 +293,8 @@ class StripProduct {
             both = add_pairs(*reinterpret_cast<const uint32_t*>(
                                  product_.residual + out_row * product_.residual_stride + feature),
                              both);
-          *reinterpret_cast<uint32_t*>(product_.out + out_row * product_.out_stride + feature) =
-              both;
+          *reinterpret_cast<uint32_t*>(static_cast<bf16*>(product_.out) +
+                                       out_row * product_.out_stride + feature) = both;
         }
     }
   }
@@ -331,27 +331,9 @@ __device__ __forceinline__ void run_few_rows(const Shared<Shape>& shared, int wa
       MOXIE_TILES(4)
     }
 #undef MOXIE_TILES
-    __syncwarp();  // all lanes have stored
-    if (lane == 0) mbarrier_arrive(&barriers.tile_done[tile_at.slot]);
+    __syncwarp();  // all lanes have stored: the scheduler says so to the second product
+    if (lane == 0) mbarrier_arrive(&barriers.tile_empty[tile_at.slot]);
     tile_at.advance(1, kTileSlots);
-  }
-}
-
-// Counts tiles of the first product as finished: the fence before that costs a microsecond, which
-// no math warp should wait. One warp.
-template <class Shape>
-__device__ __forceinline__ void run_finisher(const Shared<Shape>& shared, int lane) {
-  const GroupedGemmArgs& args = shared.kernel.args;
-  Barriers& barriers = shared.barriers();
-  for (Place at;; at.advance(1, kTileSlots)) {
-    mbarrier_wait(&barriers.tile_full[at.slot], at.parity);
-    const Tile<Shape>& tile = shared.tile(at.slot);
-    if (tile.product < 0) return;
-    mbarrier_wait(&barriers.tile_done[at.slot], at.parity);
-    if (args.products == 2 && tile.product == 0 && lane == 0)
-      add_release(args.finished + tile.row_tile, 1);
-    __syncwarp();
-    if (lane == 0) mbarrier_arrive(&barriers.tile_empty[at.slot]);
   }
 }
 

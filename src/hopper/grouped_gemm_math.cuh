@@ -128,7 +128,7 @@ class TileProduct {
     for (int step = 0; step < kSteps; ++step) {
       auto& operand = a[step % 2];
       if (!kReadAhead) read(step);
-      decode_pair_by(words, scales, shared_.kernel.by128, operand);
+      decode_pair_by(words, scales, shared_.kernel.multipliers.by128, operand);
       if (step + 1 < kSteps) {
         if (kReadAhead) read(step + 1);  // asked for now, needed after the products
       } else {
@@ -153,7 +153,9 @@ class TileProduct {
 
   __device__ __forceinline__ void wait_for_stage() const {
     mbarrier_wait(&barriers_.x_full[places_.x.slot], places_.x.parity);
+#ifndef NO_FENCE
     fence_shared_for_wgmma();
+#endif
   }
 
   // Frees the stage after the last pass over it.
@@ -293,7 +295,8 @@ class TileProduct {
         v.x = add_pairs(v.x, r.x), v.y = add_pairs(v.y, r.y);
         v.z = add_pairs(v.z, r.z), v.w = add_pairs(v.w, r.w);
       }
-      *reinterpret_cast<uint4*>(product_.out + out_row * product_.out_stride + feature) = v;
+      *reinterpret_cast<uint4*>(static_cast<bf16*>(product_.out) + out_row * product_.out_stride +
+                                feature) = v;
     }
   }
 
@@ -309,7 +312,8 @@ class TileProduct {
   float sums_[kM][N / 2];
 };
 
-template <class Shape>
+// Product<Shape, N> is TileProduct or one like it.
+template <class Shape, template <class, int> class Product>
 __device__ __forceinline__ void run_math(const Shared<Shape>& shared, int group, int warp,
                                          int lane) {
   Barriers& barriers = shared.barriers();
@@ -319,11 +323,19 @@ __device__ __forceinline__ void run_math(const Shared<Shape>& shared, int group,
     mbarrier_wait(&barriers.tile_full[tile_at.slot], tile_at.parity);
     const Tile<Shape>& tile = shared.tile(tile_at.slot);
     if (tile.product < 0) return;
-#define MOXIE_ROWS(N)                                                     \
-  case N:                                                                 \
-    TileProduct<Shape, N>(shared, tile, places, group, warp, lane).run(); \
+#define MOXIE_ROWS(N)                                                 \
+  case N:                                                             \
+    Product<Shape, N>(shared, tile, places, group, warp, lane).run(); \
     break;
-    if constexpr (Shape::kRows > 64) {
+    if constexpr (kChains<Shape> == 2) {
+      switch (padded_rows<Shape>(tile.rows) / 2) {
+        MOXIE_ROWS(32)
+        MOXIE_ROWS(64)
+        MOXIE_ROWS(96)
+        MOXIE_ROWS(128)
+        MOXIE_ROWS(160)
+      }
+    } else if constexpr (Shape::kRows > 64) {
       switch (padded_rows<Shape>(tile.rows)) {
         MOXIE_ROWS(16)
         MOXIE_ROWS(32)
@@ -344,9 +356,7 @@ __device__ __forceinline__ void run_math(const Shared<Shape>& shared, int group,
       }
     }
 #undef MOXIE_ROWS
-    if (shared.kernel.args.products == 2 && tile.product == 0 && warp == 0 && lane == 0)
-      add_release(shared.kernel.args.finished + tile.row_tile, 1);  // store() ended with a barrier
-    __syncwarp();
+    __syncwarp();  // all lanes have stored: the scheduler says so to the second product
     if (lane == 0) mbarrier_arrive(&barriers.tile_empty[tile_at.slot]);
     tile_at.advance(1, kTileSlots);
   }

@@ -6,6 +6,16 @@
 
 namespace moxie::hopper::grouped {
 
+// Counts a tile of a first product whose outputs are stored: its math warps have said so. Here, not
+// there, since the release waits until memory has the stores.
+template <class Shape>
+__device__ __forceinline__ void count_finished(const Shared<Shape>& shared, const Tile<Shape>& tile,
+                                               int lane) {
+  const GroupedGemmArgs& args = shared.kernel.args;
+  if (args.products == 2 && tile.product == 0 && lane == 0)
+    add_release(args.finished + tile.row_tile, static_cast<uint32_t>(Shape::kGroups));
+}
+
 // Draws tickets and writes what they stand for. One warp.
 template <class Shape>
 __device__ __forceinline__ void run_scheduler(const Shared<Shape>& shared, int lane) {
@@ -21,6 +31,7 @@ __device__ __forceinline__ void run_scheduler(const Shared<Shape>& shared, int l
   for (int turn = 0;; ++turn) {
     mbarrier_wait(&barriers.tile_empty[at.slot], at.parity);
     Tile<Shape>& tile = shared.tile(at.slot);
+    if (turn >= kTileSlots) count_finished<Shape>(shared, tile, lane);
     int ticket = static_cast<int>(blockIdx.x) + turn * static_cast<int>(gridDim.x);
     if (args.tickets != nullptr) {
       if (lane == 0) ticket = static_cast<int>(atomicAdd(args.tickets, 1u));
@@ -48,14 +59,26 @@ __device__ __forceinline__ void run_scheduler(const Shared<Shape>& shared, int l
         const int source = args.sources != nullptr ? __ldg(args.sources + position) : position;
         tile.x_row[i] = product.gather ? source / args.sources_per_row : position;
         tile.out_row[i] = product.scatter ? source : position;
-        tile.weight[i] = product.row_weights != nullptr ? __ldg(product.row_weights + source) : 1;
+        // With e4m3 rows the first product has a factor for each, and no weights.
+        const float* weights = product.x_factors != nullptr     ? product.x_factors + tile.x_row[i]
+                               : product.row_weights != nullptr ? product.row_weights + source
+                                                                : nullptr;
+        tile.weight[i] = weights != nullptr ? __ldg(weights) : 1;
       }
     } else if (lane == 0) {
       tile.product = -1;
     }
     __syncwarp();
     if (lane == 0) mbarrier_arrive(&barriers.tile_full[at.slot]);
-    if (done) return;
+    if (done) {
+      for (int i = 1; i < kTileSlots; ++i) {  // the tiles that are still worked on
+        at.advance(1, kTileSlots);
+        if (turn + i < kTileSlots) continue;
+        mbarrier_wait(&barriers.tile_empty[at.slot], at.parity);
+        count_finished<Shape>(shared, shared.tile(at.slot), lane);
+      }
+      return;
+    }
     at.advance(1, kTileSlots);
   }
 }
@@ -125,8 +148,8 @@ __device__ __forceinline__ void run_weights(const Shared<Shape>& shared, int lan
   }
 }
 
-// Gathers every other four rows of all stages. One warp of two. A stage announces itself when its
-// copies have arrived, so as many are under way as there is room for.
+// Gathers every other four rows (of e4m3: eight) of all stages. One warp of two. A stage announces
+// itself when its copies have arrived, so as many are under way as there is room for.
 template <class Shape>
 class Loader {
  public:
@@ -141,52 +164,60 @@ class Loader {
       const Tile<Shape>& tile = shared_.tile(tile_at.slot);
       if (tile.product < 0) break;
       const GroupedProduct& product = args.product[tile.product];
-      const int k = product.k, count = padded_rows<Shape>(tile.rows) / 8;
-      const bf16* x = product.x + lane_ % 8 * 8;
+      const int k_bytes = product.k * kElementBytes;
+      const int count = (padded_rows<Shape>(tile.rows) / kWarpRows - loader_ + 1) / 2;
+      const unsigned char* x = static_cast<const unsigned char*>(product.x) + lane_ % kPieces * 16;
       uint32_t offsets[kCopies];  // in units of 16 bytes
 #pragma unroll
       for (int i = 0; i < kCopies; ++i)
         if (i < count)
-          offsets[i] = static_cast<uint32_t>(tile.x_row[row_of(i)] * (product.x_stride / 8));
+          offsets[i] = static_cast<uint32_t>(tile.x_row[row_of(i)] *
+                                             (product.x_stride * kElementBytes / 16));
       if (tile.product == 1) wait_for_first_product(tile.row_tile);
       __syncwarp();
       if (lane_ == 0) mbarrier_arrive(&barriers_.tile_empty[tile_at.slot]);
       tile_at.advance(1, kTileSlots);
-      for (int stage = 0; stage < stages_of<Shape>(k); ++stage)
-        load(x, k, stage * Shape::kStageSteps, offsets, count);
+      for (int stage = 0; stage < stages_of<Shape>(product.k); ++stage)
+        load(x, k_bytes, stage * Shape::kStageSteps, offsets, count);
     }
     async_copy_wait_all();  // no thread ends with copies under way
   }
 
  private:
-  static constexpr int kCopies = Shape::kRows / 8;
+  static constexpr int kElementBytes = Shape::kStepBytes / kStepDepth;
+  static constexpr int kPieces = Shape::kStepBytes / 16, kWarpRows = 32 / kPieces;
+  static constexpr int kCopies = Shape::kRows / (2 * kWarpRows);
+  static_assert(Shape::kRows % (2 * kWarpRows) == 0);
 
-  __device__ int row_of(int i) const { return lane_ / 8 + 4 * loader_ + 8 * i; }
+  __device__ int row_of(int i) const { return lane_ / kPieces + kWarpRows * (loader_ + 2 * i); }
 
   __device__ __forceinline__ void wait_for_first_product(int row_tile) const {
     const uint32_t all = static_cast<uint32_t>(
-        kFinishes<Shape> * feature_tiles_of<Shape>(shared_.kernel.args.product[0].n));
+        Shape::kGroups * feature_tiles_of<Shape>(shared_.kernel.args.product[0].n));
     while (load_acquire(shared_.kernel.args.finished + row_tile) < all) {
     }
   }
 
   // One stage from step `first` on; `x` and `offsets` are this lane's.
-  __device__ __forceinline__ void load(const bf16* x, int k, int first,
+  __device__ __forceinline__ void load(const unsigned char* x, int k_bytes, int first,
                                        const uint32_t (&offsets)[kCopies], int count) {
     mbarrier_wait(&barriers_.x_empty[at_.slot], at_.parity);
-    const int piece = lane_ % 8, row = row_of(0);
+    const int piece = lane_ % kPieces, row = row_of(0);
+    // The swizzle of wgmma's operand: by rows of 128 bytes, or by pairs of rows of 64.
+    const int place = kPieces == 8 ? piece ^ (row & 7) : piece ^ (row >> 1 & 3);
 #pragma unroll
     for (int i = 0; i < Shape::kStageSteps; ++i) {
       const int step = first + i;
       // Past the end of k zeros, which meet weights of zero.
-      const bool valid = step * kStepDepth + piece * 8 < k;
-      const uint4* from = reinterpret_cast<const uint4*>(valid ? x + step * kStepDepth : x);
+      const bool valid = step * Shape::kStepBytes + piece * 16 < k_bytes;
+      const uint4* from = reinterpret_cast<const uint4*>(valid ? x + step * Shape::kStepBytes : x);
       const int rows = Shape::kWarpStrips > 0 ? 8 * count : shared_.kernel.tile_rows;
       const uint32_t to = shared_address(shared_.x(at_.slot, i, rows)) +
-                          static_cast<uint32_t>(row * kRowBytes + ((piece ^ (row & 7)) << 4));
+                          static_cast<uint32_t>(row * Shape::kStepBytes + (place << 4));
 #pragma unroll
       for (int j = 0; j < kCopies; ++j)
-        if (j < count) async_copy_16(to + j * 8 * kRowBytes, from + offsets[j], valid);
+        if (j < count)
+          async_copy_16(to + j * 2 * kWarpRows * Shape::kStepBytes, from + offsets[j], valid);
     }
     async_copy_arrive(&barriers_.x_full[at_.slot]);
     at_.advance(1, shared_.kernel.x_stages);

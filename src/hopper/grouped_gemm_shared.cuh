@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "hopper/device/decode_fp8.cuh"
 #include "hopper/device/ptx.cuh"
 #include "hopper/grouped_gemm.h"
 #include "mxfp4/weight_layout.h"
@@ -19,7 +20,7 @@ static_assert(mxfp4::kPanelBlocks % mxfp4::kPairBlocks == 0);
 constexpr int kTileStrips = mxfp4::kTileRows / mxfp4::kStripRows;
 constexpr int kBlockCodes = 256, kBlockScales = 16;  // bytes of a strip, one block deep
 constexpr int kPairCodes = 2 * kBlockCodes, kPairScales = 2 * kBlockScales;
-constexpr int kRowBytes = kStepDepth * 2;
+constexpr int kRowBytes = kStepDepth * 2;  // of a row's step in bf16
 constexpr int kStagedRows = 32, kStagedPitch = mxfp4::kTileRows * 2 + 16;
 constexpr int kMaxStages = 12, kMaxCodeSlots = 8, kTileSlots = 3;
 constexpr unsigned kPollNanoseconds = 100;
@@ -31,7 +32,7 @@ struct Few {
   static constexpr int kGroups = 4, kGroupWarps = 2;  // tiles of 64 features, warps of each
   static constexpr int kM = 1, kRows = 32;
   static constexpr int kStageSteps = kPanelSteps, kSlotSteps = kPanelSteps;
-  static constexpr int kScaleSlots = kSlots;
+  static constexpr int kScaleSlots = kSlots, kStepBytes = kRowBytes;
 };
 // For few rows, with one or two tiles of 64 features a warpgroup.
 template <int kTiles>
@@ -41,13 +42,30 @@ struct Sparse {
   static constexpr int kStageSteps = 3;              // steps of rows in a stage
   static constexpr int kSlotSteps = kPanelSteps;     // of weights in a slot
   static constexpr int kScaleSlots = kMaxCodeSlots;  // a slot's scales are copied with its codes
+  static constexpr int kStepBytes = kRowBytes;       // of a row
 };
 // For many.
 struct Dense {
   static constexpr int kWarpStrips = 0, kGroupWarps = 4;
   static constexpr int kGroups = 3, kM = 1, kRows = 192, kStageSteps = 1, kSlotSteps = 3;
   static constexpr int kScaleSlots = 4;  // by panels
+  static constexpr int kStepBytes = kRowBytes;
 };
+// The same with rows of e4m3: a step of a row is half as long.
+struct Fp8Sparse : Sparse<1> {
+  static constexpr int kStepBytes = kStepDepth;
+};
+struct Fp8Dense : Dense {
+  static constexpr int kStageSteps = 3, kStepBytes = kStepDepth;
+};
+// More rows to a decoded weight: sums in two chains, of half the rows each.
+struct Fp8TwoChains : Fp8Dense {
+  static constexpr int kGroups = 2, kRows = 320;
+};
+template <class Shape>
+constexpr int kChains = 1;
+template <>
+inline constexpr int kChains<Fp8TwoChains> = 2;
 template <class Shape>
 constexpr bool kWholePanels = Shape::kSlotSteps == kPanelSteps;
 template <class Shape>
@@ -57,10 +75,7 @@ static_assert(kPanelSteps % Dense::kSlotSteps == 0 && kPanelSteps % Sparse<1>::k
 template <class Shape>
 constexpr int kMathWarps = Shape::kGroups * Shape::kGroupWarps;
 template <class Shape>
-constexpr int kThreads = (kMathWarps<Shape> + (Shape::kWarpStrips > 0 ? 5 : 4)) * 32;
-// How often each tile of the first product is counted as finished.
-template <class Shape>
-constexpr int kFinishes = Shape::kWarpStrips > 0 ? 1 : Shape::kGroups;
+constexpr int kThreads = (kMathWarps<Shape> + 4) * 32;
 // Memory of a group between registers and stores of whole rows; two slots where more than one is
 // written for a tile.
 template <class Shape>
@@ -69,20 +84,18 @@ constexpr int kStagedSlots = Shape::kWarpStrips > 0       ? 0
                                                           : 1;
 template <class Shape>
 constexpr int kStagedBytes = kStagedSlots<Shape> * kStagedRows * kStagedPitch;
-// All registers of an SM: 512 threads begin with 128.
-constexpr int kMathRegisters = 152;
+// All registers of an SM: 384 threads begin with 168, 512 with 128.
+template <class Shape>
+constexpr int kMathRegisters = Shape::kGroups == 3 ? 152 : 224;
 constexpr int kProducerRegisters = 56;
 
 // What a CTA does next; product < 0: nothing more.
-template <int kMaxRows>
-struct alignas(16) TileOf {
-  int product, expert, row_tile, feature_tile, rows;
-  int x_row[kMaxRows], out_row[kMaxRows];
-  float weight[kMaxRows];
-};
-
 template <class Shape>
-using Tile = TileOf<Shape::kRows>;
+struct alignas(16) Tile {
+  int product, expert, row_tile, feature_tile, rows;
+  int x_row[Shape::kRows], out_row[Shape::kRows];
+  alignas(8) float weight[Shape::kRows];
+};
 
 struct Barriers {
   uint64_t x_full[kMaxStages], x_empty[kMaxStages];
@@ -95,7 +108,7 @@ struct Barriers {
       uint64_t warp_full[8][2], warp_empty[8][2];  // of math warps that work for themselves
     };
   };
-  uint64_t tile_full[kTileSlots], tile_empty[kTileSlots], tile_done[kTileSlots];
+  uint64_t tile_full[kTileSlots], tile_empty[kTileSlots];
 };
 
 // Dynamic shared memory, in this order.
@@ -109,7 +122,7 @@ MOXIE_HOST_DEVICE constexpr int scale_slots(int code_slots) {
 template <class Shape>
 MOXIE_HOST_DEVICE constexpr Places places(int tile_rows, int x_stages, int code_slots) {
   Places p{};
-  p.codes = x_stages * Shape::kStageSteps * tile_rows * kRowBytes;
+  p.codes = x_stages * Shape::kStageSteps * tile_rows * Shape::kStepBytes;
   p.scales = p.codes + Shape::kGroups * code_slots * kSlotBytes<Shape>;
   p.staged = p.scales + Shape::kGroups * scale_slots<Shape>(code_slots) * kScaleBytes;
   p.tiles = p.staged + Shape::kGroups * kStagedBytes<Shape>;
@@ -121,7 +134,7 @@ MOXIE_HOST_DEVICE constexpr Places places(int tile_rows, int x_stages, int code_
 struct Kernel {
   GroupedGemmArgs args;
   int tile_rows, x_stages, code_slots;
-  uint32_t by128 = 128;  // where the compiler cannot see it, and multiplies
+  Multipliers multipliers;
 };
 
 // A place in a ring, and the parity of its present round.
@@ -165,6 +178,7 @@ MOXIE_HOST_DEVICE constexpr int feature_tiles_of(int n) {
 // wgmma's N for so many rows.
 template <class Shape>
 MOXIE_HOST_DEVICE constexpr int padded_rows(int rows) {
+  if (kChains<Shape> == 2) return (rows + 63) / 64 * 64;
   if (Shape::kRows > 64) return rows <= 16 ? 16 : (rows + 31) / 32 * 32;
   return rows <= 32 ? (rows + 7) / 8 * 8 : (rows + 15) / 16 * 16;
 }
@@ -179,7 +193,7 @@ struct Shared {
       : base(memory), at(places<Shape>(k.tile_rows, k.x_stages, k.code_slots)), kernel(k) {}
   // Of a stage, its step `step`; steps of `rows` rows lie one after another.
   __device__ unsigned char* x(int stage, int step, int rows) const {
-    return base + (stage * Shape::kStageSteps * kernel.tile_rows + step * rows) * kRowBytes;
+    return base + (stage * Shape::kStageSteps * kernel.tile_rows + step * rows) * Shape::kStepBytes;
   }
   __device__ unsigned char* x(int stage, int step) const {
     return x(stage, step, kernel.tile_rows);

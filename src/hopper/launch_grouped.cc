@@ -57,9 +57,8 @@ void launch_piece(const ::moxie::GroupedGemmArgs& args, const Parts& at, int64_t
   entries.gather = from_entry(args.gather, first), entries.x_rows = args.x.rows;
   entries.scatter = from_entry(args.scatter, first), entries.out_rows = args.out.rows;
   const auto experts = static_cast<double>(std::min(args.weight.experts, rows));
-  const GroupedGemmConfig config =
-      select_grouped_gemm_config(
-          static_cast<double>(rows) / experts, experts, k, 0, device.num_sms);
+  const GroupedGemmConfig config = select_grouped_gemm_config(static_cast<double>(rows) / experts,
+                                                              experts, k, 0, device.num_sms);
   MOXIE_CUDA_CHECK(launch_row_tiles(
       {entries, config.tile_rows, at.row_tiles, at.num_row_tiles, at.tickets}, stream));
 

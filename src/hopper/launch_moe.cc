@@ -43,6 +43,7 @@ int64_t launch_workspace_bytes(const MoeShape& shape) {
   sizes.rows = std::min(sizes.rows, largest_piece(sizes));
   GroupedGemmConfig smallest_tiles;
   smallest_tiles.tile_rows = 8;
+  smallest_tiles.activations = shape.activations;
   const int64_t grouped =
       moe_stream_state_bytes() + moe_grouped_workspace_bytes(sizes, smallest_tiles);
   sizes.rows = std::min(sizes.rows, kStreamRows);
@@ -74,6 +75,7 @@ void launch(const MoeArgs& args, const Workspace& workspace, StreamHandle stream
       .check("down_bias", args.down_bias)
       .check("residual", args.residual.data)
       .check("out", args.out.data)
+      .check("num_wide_tiles", args.num_wide_tiles)
       .check("workspace", workspace.data);
   MoeGroupedArgs moe;
   moe.sizes = sizes;
@@ -96,15 +98,17 @@ void launch(const MoeArgs& args, const Workspace& workspace, StreamHandle stream
   moe.residual_stride = args.residual.stride;
   moe.out = static_cast<bf16*>(args.out.data);
   moe.out_stride = args.out.stride;
-  if (sizes.rows <= kStreamRows && supports_moe_stream(sizes, device.num_sms)) {
+  moe.num_wide_tiles = args.num_wide_tiles;
+  const bool bf16_rows = args.activations == Activations::kBf16;
+  if (bf16_rows && sizes.rows <= kStreamRows && supports_moe_stream(sizes, device.num_sms)) {
     MOXIE_CUDA_CHECK(launch_moe_stream(moe, select_moe_stream_config(sizes, device.num_sms),
                                        workspace.data, stream));
     return;
   }
   // What moe_stream keeps between its launches has a place of its own; all else the two share.
   unsigned char* rest = static_cast<unsigned char*>(workspace.data) + moe_stream_state_bytes();
-  MOXIE_CUDA_CHECK(
-      launch_moe_grouped(moe, select_moe_grouped_config(sizes, device.num_sms), rest, stream));
+  MOXIE_CUDA_CHECK(launch_moe_grouped(
+      moe, select_moe_grouped_config(sizes, device.num_sms, args.activations), rest, stream));
 }
 
 }  // namespace moxie::hopper

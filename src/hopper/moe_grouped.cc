@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "hopper/quantize_rows.h"
 #include "hopper/route.h"
 #include "hopper/workspace_parts.h"
 
@@ -25,7 +26,13 @@ class Parts : public WorkspaceParts {
     finished = take<uint32_t>(tiles);
     num_row_tiles = take<int32_t>(1);
     tickets = take<uint32_t>(1);
-    inner = take<bf16>(entries * sizes.inner);
+    if (config.activations == Activations::kFp8) {
+      x_e4m3 = take<uint8_t>(rows * sizes.hidden);
+      x_factors = take<float>(rows);
+      inner = take<uint8_t>(entries * sizes.inner);
+    } else {
+      inner = take<bf16>(entries * sizes.inner);
+    }
     outputs = take<bf16>(entries * sizes.hidden);
   }
 
@@ -33,7 +40,10 @@ class Parts : public WorkspaceParts {
   float* weights;
   RowTile* row_tiles;
   uint32_t *finished, *tickets;
-  bf16 *inner, *outputs;
+  uint8_t* x_e4m3 = nullptr;
+  float* x_factors = nullptr;
+  void* inner;
+  bf16* outputs;
 };
 
 }  // namespace
@@ -53,11 +63,13 @@ bool supports_moe_grouped(const MoeSizes& s) {
          supports_grouped_gemm(2 * s.inner, s.hidden) && supports_grouped_gemm(s.hidden, s.inner);
 }
 
-GroupedGemmConfig select_moe_grouped_config(const MoeSizes& sizes, int num_sms) {
+GroupedGemmConfig select_moe_grouped_config(const MoeSizes& sizes, int num_sms,
+                                            Activations activations) {
   const double entries =
       static_cast<double>(moe_grouped_piece_rows(sizes) * sizes.experts_per_token);
   const double experts = std::min<double>(sizes.all_experts, entries);
-  return select_grouped_gemm_config(entries / experts, experts, sizes.hidden, sizes.inner, num_sms);
+  return select_grouped_gemm_config(entries / experts, experts, sizes.hidden, sizes.inner, num_sms,
+                                    activations);
 }
 
 int64_t moe_grouped_workspace_bytes(const MoeSizes& sizes, const GroupedGemmConfig& config) {
@@ -92,21 +104,38 @@ cudaError_t launch_moe_grouped(const MoeGroupedArgs& args, const GroupedGemmConf
     route.tickets = at.tickets, route.histograms = at.histograms;
     if (const cudaError_t error = launch_route(route, stream); error != cudaSuccess) return error;
 
+    const bool fp8 = config.activations == Activations::kFp8;
+    if (fp8) {
+      const QuantizeRowsArgs quantize{args.x + first * args.x_stride,
+                                      args.x_stride,
+                                      at.x_e4m3,
+                                      at.x_factors,
+                                      rows,
+                                      sizes.hidden};
+      if (const cudaError_t error = launch_quantize_rows(quantize, stream); error != cudaSuccess)
+        return error;
+    }
     GroupedGemmArgs products;
     products.products = 2;
     products.row_tiles = at.row_tiles, products.num_row_tiles = at.num_row_tiles;
     products.sources = at.sources, products.sources_per_row = sizes.experts_per_token;
     products.alpha = args.alpha, products.limit = args.limit;
     products.tickets = at.tickets, products.finished = at.finished;
+    products.num_wide_tiles = args.num_wide_tiles;
     GroupedProduct& up = products.product[0];
     up.x = args.x + first * args.x_stride, up.x_stride = args.x_stride, up.gather = true;
     up.codes = args.gate_up_codes, up.scales = args.gate_up_scales, up.bias = args.gate_up_bias;
     up.n = 2 * sizes.inner, up.k = sizes.hidden, up.swiglu = true;
     up.out = at.inner, up.out_stride = sizes.inner;
+    if (fp8) {
+      up.x = at.x_e4m3, up.x_stride = sizes.hidden, up.x_factors = at.x_factors;
+      up.out_factor = e4m3_factor(args.alpha, args.limit);
+    }
     GroupedProduct& down = products.product[1];
     down.x = at.inner, down.x_stride = sizes.inner;
     down.codes = args.down_codes, down.scales = args.down_scales, down.bias = args.down_bias;
     down.n = sizes.hidden, down.k = sizes.inner, down.row_weights = route.weights;
+    if (fp8) down.x_factor = 1 / up.out_factor;
     down.out = at.outputs, down.out_stride = sizes.hidden, down.scatter = true;
     if (const cudaError_t error = launch_grouped_gemm(products, config, stream);
         error != cudaSuccess)

@@ -43,6 +43,7 @@ struct MoeGroupedArgs {
   float alpha = 1.702f, limit = 7.0f;
   const bf16* residual = nullptr;
   bf16* out = nullptr;
+  uint64_t* num_wide_tiles = nullptr;  // as in GroupedGemmArgs
 };
 
 // Rows beyond these go in pieces one after another, so that the workspace stays below 512 MB.
@@ -50,7 +51,8 @@ int64_t moe_grouped_piece_rows(const MoeSizes& sizes);
 // REQUIRES supports_moe_grouped.
 int64_t moe_grouped_workspace_bytes(const MoeSizes& sizes, const GroupedGemmConfig& config);
 bool supports_moe_grouped(const MoeSizes& sizes);
-GroupedGemmConfig select_moe_grouped_config(const MoeSizes& sizes, int num_sms);
+GroupedGemmConfig select_moe_grouped_config(const MoeSizes& sizes, int num_sms,
+                                            Activations activations = Activations::kBf16);
 
 // Enqueues on `stream`. `workspace` need not be initialised; 256-byte aligned. REQUIRES
 // supports_moe_grouped and prepare_grouped_gemm.

@@ -1,7 +1,8 @@
 // moe_grouped_bench: time of a whole experts block, routing included, cold: a CUDA graph over the
-// weights of many layers, median of its runs. A table, and JSON with --json FILE [--commit ID];
-// less with --experts 32|128, --rows N and --stream-only, more with --all-configs. Few rows in both
-// forms: moe_grouped.h and moe_stream.h.
+// weights of many layers, median of its runs, with bf16 and with e4m3 activations, few rows in both
+// forms (moe_grouped.h and moe_stream.h); and how far all are from float64 with nothing rounded. A
+// table, and JSON with --json FILE [--commit ID]; less with --experts 32|128, --rows N, --layers N,
+// --activations bf16|fp8, --stream-only and --no-errors, more with --all-configs.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -10,6 +11,7 @@
 
 #include "cuda/device.h"
 #include "hopper/bench_support.h"
+#include "hopper/moe_exact.cuh"
 #include "hopper/moe_grouped.h"
 #include "hopper/moe_stream.h"
 #include "hopper/test_support.h"
@@ -39,12 +41,13 @@ cuda::DeviceBuffer<uint8_t> random_device_bytes(int64_t size, uint32_t seed, int
 // What to measure besides the table of all sizes.
 struct Choice {
   int only_experts = 0, only_rows = 0;  // 0: all
-  bool all_configs = false, grouped = true;
+  int layers = 16;
+  bool all_configs = false, grouped = true, errors = true, bf16 = true, fp8 = true;
 };
 
 struct Row {
   int rows;
-  double limit_us, target_us;
+  double limit_us, target_us, fp8_target_us = 0;
 };
 
 // Of the experts that uniform routing hits, on average.
@@ -55,15 +58,16 @@ double bytes_touched(int rows, int experts) {
 
 using Shape = GroupedGemmTiles;
 constexpr std::pair<Shape, int> kAllConfigs[] = {
-    {Shape::kEightWarps, 8},  {Shape::kEightWarps, 16}, {Shape::kEightWarps, 24},
-    {Shape::kEightWarps, 32}, {Shape::kOneTile, 16},    {Shape::kOneTile, 32},
-    {Shape::kOneTile, 64},    {Shape::kTwoTiles, 32},   {Shape::kTwoTiles, 64},
-    {Shape::kManyRows, 128},  {Shape::kManyRows, 192}};
+    {Shape::kEightWarps, 8},    {Shape::kEightWarps, 16},   {Shape::kEightWarps, 24},
+    {Shape::kEightWarps, 32},   {Shape::kOneTile, 16},      {Shape::kOneTile, 32},
+    {Shape::kOneTile, 64},      {Shape::kTwoTiles, 32},     {Shape::kTwoTiles, 64},
+    {Shape::kManyRows, 128},    {Shape::kManyRows, 192},    {Shape::kFp8OneTile, 64},
+    {Shape::kFp8ManyRows, 192}, {Shape::kFp8TwoChains, 320}};
 
 void bench(BenchReport& report, const Choice& choice, int experts, const std::vector<Row>& rows,
            cudaStream_t stream, int num_sms) {
   if (choice.only_experts != 0 && choice.only_experts != experts) return;
-  const int layers = 16;
+  const int layers = choice.layers;
   const int64_t matrix = int64_t{experts} * kHidden * kHidden;
   const auto up_codes = random_device_bytes(layers * matrix, 1, 0, 255);
   const auto up_scales = random_device_bytes(layers * matrix / 16, 2, 117, 122);
@@ -83,13 +87,17 @@ void bench(BenchReport& report, const Choice& choice, int experts, const std::ve
     args.x = x.data(), args.x_stride = kHidden, args.logits_stride = experts;
     args.gate_up_bias = bias.data(), args.down_bias = bias.data();
     args.out = out.data(), args.out_stride = kHidden;
-    std::vector<GroupedGemmConfig> configs = {select_moe_grouped_config(args.sizes, num_sms)};
+    std::vector<GroupedGemmConfig> configs;
+    if (choice.bf16) configs.push_back(select_moe_grouped_config(args.sizes, num_sms));
+    if (choice.fp8)
+      configs.push_back(select_moe_grouped_config(args.sizes, num_sms, Activations::kFp8));
     if (choice.all_configs)
       for (const auto& [shape, tile_rows] : kAllConfigs)
         if (row.rows * 4 / experts < 2 * tile_rows &&
-            (tile_rows <= 16 || row.rows * 4 / experts * 8 >= tile_rows))
+            (tile_rows <= 16 || row.rows * 4 / experts * 8 >= tile_rows) &&
+            (shape >= Shape::kFp8OneTile ? choice.fp8 : choice.bf16))
           configs.push_back(grouped_gemm_config(shape, tile_rows, kHidden, kHidden, num_sms));
-    const auto measure = [&](const std::string& variant, int64_t workspace_bytes,
+    const auto measure = [&](const std::string& variant, bool fp8, int64_t workspace_bytes,
                              const std::function<cudaError_t(void*)>& launch) {
       const cuda::DeviceBuffer<uint8_t> workspace(
           std::vector<uint8_t>(static_cast<size_t>(workspace_bytes)));
@@ -115,23 +123,30 @@ void bench(BenchReport& report, const Choice& choice, int experts, const std::ve
       line.us = us;
       line.bytes = bytes_touched(row.rows, experts);
       line.flops = 6.0 * row.rows * kExpertsPerToken * kHidden * kHidden;
-      line.limit_us = row.limit_us, line.target_us = row.target_us;
+      line.limit_us = fp8 ? 0 : row.limit_us;
+      line.target_us = fp8 ? row.fp8_target_us : row.target_us;
       report.add(line);
     };
     if (choice.grouped)
-      for (const GroupedGemmConfig& config : configs)
+      for (const GroupedGemmConfig& config : configs) {
+        const int64_t bytes = moe_grouped_workspace_bytes(args.sizes, config);
         measure(
-            to_string(config), moe_grouped_workspace_bytes(args.sizes, config),
+            to_string(config), config.activations == Activations::kFp8, bytes,
             [&](void* workspace) { return launch_moe_grouped(args, config, workspace, stream); });
+        if (!choice.errors) continue;
+        const cuda::DeviceBuffer<uint8_t> workspace(static_cast<size_t>(bytes));
+        print_error(args, config, workspace.data(), stream);
+      }
     std::vector<MoeStreamOptions> streams = {{}};
     if (choice.all_configs)
       streams = {{}, {20, 2, 0}, {16, 2, 0}, {14, 2, 0}, {12, 3, 0}, {16, 1, 0}, {12, 2, 0}};
     for (const MoeStreamOptions& options : streams) {
       const MoeStreamConfig config = select_moe_stream_config(args.sizes, num_sms, options);
-      if (config.slots == 0) continue;
-      measure(to_string(config), moe_stream_workspace_bytes(args.sizes),
+      if (config.slots == 0 || !choice.bf16) continue;
+      measure(to_string(config), false, moe_stream_workspace_bytes(args.sizes),
               [&](void* workspace) { return launch_moe_stream(args, config, workspace, stream); });
     }
+    if (choice.errors && choice.fp8) print_rounding_errors(args, stream);
   }
 }
 
@@ -153,6 +168,12 @@ int main(int argc, char** argv) {
         choice.all_configs = true;
       else if (flag == "--stream-only")
         choice.grouped = false;
+      else if (flag == "--no-errors")
+        choice.errors = false;
+      else if (flag == "--layers" && i + 1 < argc)
+        choice.layers = std::atoi(argv[++i]);
+      else if (flag == "--activations" && i + 1 < argc)
+        (std::string(argv[++i]) == "fp8" ? choice.bf16 : choice.fp8) = false;
       else if (flag == "--experts" && i + 1 < argc)
         choice.only_experts = std::atoi(argv[++i]);
       else if (flag == "--rows" && i + 1 < argc)
@@ -174,10 +195,10 @@ int main(int argc, char** argv) {
                    {128, 95, 130},
                    {256, 95, 145},
                    {512, 152, 210},
-                   {1024, 304, 380},
-                   {4096, 1217, 1420},
+                   {1024, 304, 380, 290},
+                   {4096, 1217, 1420, 880},
                    {8192, 2434, 2700},
-                   {16384, 4868, 5300}},
+                   {16384, 4868, 5300, 3300}},
                   stream.get(), num_sms);
     hopper::bench(report, choice, 128,
                   {{1, 13.4, 17},
@@ -187,10 +208,10 @@ int main(int argc, char** argv) {
                    {128, 373, 440},
                    {256, 380, 450},
                    {512, 380, 460},
-                   {1024, 380, 490},
-                   {4096, 1217, 1450},
+                   {1024, 380, 490, 430},
+                   {4096, 1217, 1450, 1000},
                    {8192, 2434, 2750},
-                   {16384, 4868, 5300}},
+                   {16384, 4868, 5300, 3300}},
                   stream.get(), num_sms);
     report.write();
   } catch (const Error& error) {

@@ -216,11 +216,15 @@ TEST_F(MoeGrouped, RoutesAsTheContractSays) {
 
 TEST(GroupedGemmConfig, FitsIntoSharedMemory) {
   for (const int k : {32, 96, 160, 192, 544, 640, 768, 2880, 8192})
-    for (const double rows : {1.0, 6.0, 7.0, 12.0, 13.0, 24.0, 25.0, 80.0, 81.0, 512.0}) {
-      const GroupedGemmConfig config = select_grouped_gemm_config(rows, 32, k, 2880, 132);
-      EXPECT_LE(config.shared_bytes, 227 * 1024) << to_string(config);
-      EXPECT_GE(config.code_slots, 2) << to_string(config);
-    }
+    for (const double rows : {1.0, 6.0, 7.0, 12.0, 13.0, 24.0, 25.0, 80.0, 81.0, 512.0})
+      for (const Activations activations : {Activations::kBf16, Activations::kFp8}) {
+        const GroupedGemmConfig config =
+            select_grouped_gemm_config(rows, 32, k, 2880, 132, activations);
+        EXPECT_LE(config.shared_bytes, 227 * 1024) << to_string(config);
+        EXPECT_GE(config.code_slots, 2) << to_string(config);
+        EXPECT_GE(config.x_stages, 2) << to_string(config);
+        EXPECT_EQ(config.activations, activations);
+      }
   EXPECT_FALSE(supports_grouped_gemm(24, 64));
   EXPECT_FALSE(supports_grouped_gemm(64, 48));
 }

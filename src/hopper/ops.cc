@@ -109,7 +109,8 @@ MoeShape shape_of(const MoeArgs& args) {
           .inner = args.down.k,
           .experts = args.gate_up.experts,
           .experts_per_token = args.experts_per_token,
-          .num_experts = args.logits ? args.logits.cols : 0};
+          .num_experts = args.logits ? args.logits.cols : 0,
+          .activations = args.activations};
 }
 GroupedGemmShape shape_of(const ::moxie::GroupedGemmArgs& args) {
   return {args.rows, args.weight.experts, args.weight.n, args.weight.k};

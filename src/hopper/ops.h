@@ -50,6 +50,7 @@ struct MoeShape {
   int64_t rows = 0, hidden = 0, inner = 0;
   int64_t experts = 0, experts_per_token = 0;
   int64_t num_experts = 0;  // logits of a row; 0: expert ids are given
+  Activations activations = Activations::kBf16;
 };
 struct GroupedGemmShape {
   int64_t rows = 0, experts = 0, n = 0, k = 0;

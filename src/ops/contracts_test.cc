@@ -1,6 +1,8 @@
 // What each check() says of each thing that can be wrong.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -240,6 +242,17 @@ TEST(MoeArgs, OneSentenceForEachThingThatIsWrong) {
       {[](Args& a) { a.first_expert = -1; }, "first_expert of moe must be between"},
       {[](Args& a) { a.foreign = static_cast<ForeignExperts>(5); }, "foreign experts is 5"},
       {[](Args& a) { a.logits = {somewhere<void>(), DType::kF32, 3, 4, 4}; }, "not both"},
+      {[](Args& a) { a.activations = static_cast<Activations>(2); }, "activations of moe are 2"},
+      {[](Args& a) {
+         a.activations = Activations::kFp8;
+         a.x.dtype = a.out.dtype = a.residual.dtype = DType::kF32;
+       },
+       "fp8 activations of moe are made from x in BF16, got F32"},
+      {[](Args& a) {
+         a.activations = Activations::kFp8;
+         a.alpha = 0;
+       },
+       "need a positive alpha and limit, which bound what SwiGLU gives; got 0 and 7"},
   };
   expect_sentences(kWrong);
   const Wrong<MoeFromLogits, Args> kWrongLogits[] = {
@@ -267,6 +280,35 @@ TEST(MoeArgs, OneSentenceForEachThingThatIsWrong) {
               ++a.down.codes;
             }),
             "");
+}
+
+TEST(MoeArgs, Fp8ActivationsAreForGpus) {
+  MoeProblem problem;
+  check_bf16_activations(problem.args);
+  problem.args.activations = Activations::kFp8;
+  check(problem.args);
+  try {
+    check_bf16_activations(problem.args);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
+    EXPECT_STREQ(error.what(), "moe has fp8 activations on Hopper GPUs only; ask for bf16 here");
+  }
+}
+
+TEST(MoeArgs, SwigluTimesItsE4m3FactorStaysWithin448) {
+  EXPECT_EQ(e4m3_factor(1.702f, 7), 8);
+  for (const float alpha : {0.01f, 0.5f, 1.0f, 1.702f, 20.0f})
+    for (const float limit : {0.1f, 1.0f, 7.0f, 30.0f}) {
+      double largest = 0;
+      for (double gate = -1000; gate <= limit; gate += 0.01)
+        largest = std::max(largest, std::abs(gate / (1 + std::exp(-alpha * gate))) * (limit + 1.0));
+      const double factor = e4m3_factor(alpha, limit);
+      EXPECT_LE(largest * factor, 448 * (1 + 1e-4)) << alpha << " " << limit;
+      // A power of two loses less than a factor of 2, sigmoid(alpha * limit) at most 2.
+      EXPECT_GT(largest * factor, 448 / 4.01) << alpha << " " << limit;
+      EXPECT_EQ(std::exp2(std::round(std::log2(factor))), factor);
+    }
 }
 
 TEST(MoeArgs, ForeignExpertsAreRefusedUnlessTheyAreToBeSkipped) {

@@ -1,5 +1,8 @@
 #include "ops/moe.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "ops/check_views.h"
 
 namespace moxie {
@@ -24,6 +27,19 @@ void check(const MoeArgs& args) {
   if (args.residual) check_rows(op, "residual", args.residual, dtype, rows, hidden);
   MOXIE_CHECK(!overlap(args.x, args.out), kInvalidArgument, "x and out of ", op,
               " must not overlap");
+
+  MOXIE_CHECK(args.activations == Activations::kBf16 || args.activations == Activations::kFp8,
+              kInvalidArgument, "the activations of ", op, " are ",
+              static_cast<int>(args.activations), ", which is nothing");
+  if (args.activations == Activations::kFp8) {
+    MOXIE_CHECK(dtype == DType::kBF16, kUnsupported, "fp8 activations of ", op,
+                " are made from x in BF16, got ", name(dtype));
+    MOXIE_CHECK(
+        std::isfinite(args.alpha) && args.alpha > 0 && std::isfinite(args.limit) && args.limit > 0,
+        kUnsupported, "fp8 activations of ", op,
+        " need a positive alpha and limit, which bound what SwiGLU gives; got ", args.alpha,
+        " and ", args.limit);
+  }
 
   MOXIE_CHECK(args.experts_per_token >= 1, kInvalidArgument, "experts_per_token of ", op,
               " must be at least 1, got ", args.experts_per_token);
@@ -56,6 +72,17 @@ void check(const MoeArgs& args) {
   MOXIE_CHECK(args.rounding == WeightRounding::kToLogits || args.rounding == WeightRounding::kNone,
               kInvalidArgument, "the rounding of ", op, " is ", static_cast<int>(args.rounding),
               ", which is none");
+}
+
+void check_bf16_activations(const MoeArgs& args) {
+  MOXIE_CHECK(args.activations == Activations::kBf16, kUnsupported,
+              "moe has fp8 activations on Hopper GPUs only; ask for bf16 here");
+}
+
+float e4m3_factor(float alpha, float limit) {
+  // v * sigmoid(v) is never below -0.2785.
+  const float largest = std::max(limit, 0.2785f / alpha) * (limit + 1);
+  return std::exp2(std::floor(std::log2(448 / largest)));
 }
 
 void check_expert_ids(const MoeArgs& args) {

@@ -21,6 +21,12 @@ __device__ __forceinline__ void spread_codes(uint32_t word, uint32_t (&pairs)[4]
   pairs[3] = (word & 0x81808180u) | ((word >> 8) & 0x00400040u);
 }
 
+// Powers of two that the compiler must not know: multiplications by them stay multiplications, on
+// another pipe than shifts and logic (docs/measured.md).
+struct Multipliers {
+  uint32_t one = 1, by128 = 128, two_to_8 = 1 << 8;
+};
+
 // Whether any of four scale bytes is 128 or more: decode_word() cannot take those.
 __device__ __forceinline__ bool has_large_scale(uint32_t scales) {
   return (scales & 0x80808080u) != 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 
 #include "base/bf16.h"
 
@@ -70,6 +71,73 @@ Bounded rounded(DType dtype, const Bounded& x) {
   const double value = round_to(dtype, x.value);
   const double low = round_to(dtype, x.value - x.bound), high = round_to(dtype, x.value + x.bound);
   return {value, std::max(high - value, value - low)};
+}
+
+double round_to_e4m3(double value) {
+  if (std::isnan(value)) return value;
+  constexpr double kLargest = 448;
+  constexpr int kLeastExponent = -6, kMantissaBits = 3;
+  if (value == 0) return value;
+  const int exponent = std::max(std::isfinite(value) ? std::ilogb(value) : 100, kLeastExponent);
+  const double step = std::ldexp(1.0, exponent - kMantissaBits);
+  return std::clamp(std::nearbyint(value / step) * step, -kLargest, kLargest);
+}
+
+Bounded rounded_to_e4m3(const Bounded& x) {
+  const double value = round_to_e4m3(x.value);
+  return {value, std::max(round_to_e4m3(x.value + x.bound) - value,
+                          value - round_to_e4m3(x.value - x.bound))};
+}
+
+E4m3Row e4m3_row(std::span<const float> values) {
+  E4m3Row row;
+  float largest = 0x1p-100f;
+  bool finite = true;
+  for (const float v : values) {
+    finite = finite && std::isfinite(v);
+    largest = std::max(largest, std::abs(v));
+  }
+  const float scale = finite ? 448 / largest : std::numeric_limits<float>::quiet_NaN();
+  for (const float v : values) {
+    const float scaled = v * scale;
+    row.values.push_back(static_cast<float>(round_to_e4m3(static_cast<double>(scaled))));
+  }
+  const float factor = largest / 448;
+  row.factor = static_cast<double>(factor);
+  return row;
+}
+
+Bounded e4m3_dot(std::span<const Bounded> x, std::span<const float> w) {
+  constexpr size_t kStep = 32;
+  Bounded sum;
+  double quantum = std::numeric_limits<double>::infinity();  // divides all terms and the sum
+  for (size_t first = 0; first < x.size(); first += kStep) {
+    double step = 0, largest = std::abs(sum.value) + sum.bound, magnitudes[kStep] = {};
+    const size_t count = std::min(kStep, x.size() - first);
+    for (size_t i = 0; i < count; ++i) {
+      const Bounded& v = x[first + i];
+      const double weight = static_cast<double>(w[first + i]), product = v.value * weight;
+      step += product;
+      magnitudes[i] = std::abs(product) + v.bound * std::abs(weight);
+      largest = std::max(largest, magnitudes[i]);
+      sum.bound += v.bound * std::abs(weight);
+      if (v.bound != 0) quantum = 0;
+      const float both[] = {static_cast<float>(product)};
+      quantum = std::min(quantum, quantum_of(both));
+    }
+    const auto unit_of = [](double value) {
+      return value > 0 && std::isfinite(value) ? std::ldexp(1.0, std::ilogb(value) - 12) : 0;
+    };
+    // The new sum may be larger than its terms.
+    const double unit = unit_of(largest), of_sum = unit_of(std::abs(sum.value + step));
+    if (quantum < std::max(unit, of_sum)) {
+      sum.bound += std::min(std::abs(sum.value) + sum.bound, unit);
+      for (size_t i = 0; i < count; ++i) sum.bound += std::min(magnitudes[i], unit);
+      if (of_sum > unit) sum.bound += of_sum;
+    }
+    sum.value += step;
+  }
+  return sum;
 }
 
 bool is_within(float got, const Bounded& want) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "base/dtype.h"
 
@@ -42,6 +43,22 @@ Bounded times(const Bounded& x, float weight);
 // Rounding is monotone: results within the bound end between the rounded ends, so a bound far from
 // the middle between two numbers of the dtype becomes 0.
 Bounded rounded(DType dtype, const Bounded& x);
+
+// Rounds once, to nearest even, straight from float64, to float8 e4m3; 448 is its largest number.
+double round_to_e4m3(double value);
+Bounded rounded_to_e4m3(const Bounded& x);
+
+// A row of activations as e4m3 and one factor, in the float32 arithmetic of MoeArgs.
+struct E4m3Row {
+  std::vector<float> values;
+  double factor = 0;
+};
+E4m3Row e4m3_row(std::span<const float> values);
+
+// sum x * w by the 8-bit tensor cores of Hopper. They add 32 products and the sum so far at a time,
+// each cut below 2^-12 of the largest of these (measured: 2^-13), so the bound depends on the data;
+// nothing is cut off multiples of that.
+Bounded e4m3_dot(std::span<const Bounded> x, std::span<const float> w);
 
 // Whether `got` is what is wanted. NaN is wanted as NaN; where infinities met (a bound that is not
 // finite) anything is right but a number for NaN.

@@ -32,6 +32,13 @@ Bounded bounded_dot(std::span<const Bounded> x, std::span<const float> w, double
   return z;
 }
 
+// z * factor + bias, rounded once in float32.
+Bounded scaled_and_biased(const Bounded& z, double factor, float bias) {
+  const double value = z.value * factor + static_cast<double>(bias);
+  const double bound = z.bound * factor;
+  return {value, bound + (std::abs(value) + bound) * 0x1p-23};
+}
+
 }  // namespace
 
 std::vector<Bounded> reference_moe(const MoeArgs& args, int num_threads) {
@@ -57,6 +64,18 @@ std::vector<Bounded> reference_moe(const MoeArgs& args, int num_threads) {
   for (int64_t row = 0; row < rows; ++row)
     for (int64_t i = 0; i < hidden; ++i)
       x[static_cast<size_t>(row * hidden + i)] = load(args.x, row, i);
+
+  // In e4m3: each row of x by its own factor, all of SwiGLU's outputs by one.
+  const bool fp8 = args.activations == Activations::kFp8;
+  const double inner_factor = fp8 ? double{e4m3_factor(args.alpha, args.limit)} : 1;
+  std::vector<std::vector<Bounded>> x_e4m3;
+  std::vector<double> x_factors;
+  for (int64_t row = 0; fp8 && row < rows; ++row) {
+    const E4m3Row quantized = e4m3_row({x.data() + row * hidden, static_cast<size_t>(hidden)});
+    x_factors.push_back(quantized.factor);
+    std::vector<Bounded>& values = x_e4m3.emplace_back();
+    for (const float value : quantized.values) values.push_back({double{value}, 0});
+  }
 
   std::vector<double> quanta(static_cast<size_t>(rows));
   for (int64_t row = 0; row < rows; ++row)
@@ -84,13 +103,21 @@ std::vector<Bounded> reference_moe(const MoeArgs& args, int num_threads) {
         const int64_t row = static_cast<int64_t>(mine[i]) / chosen;
         const auto product = [&](const std::vector<float>& weight, double quantum,
                                  int64_t feature) {
+          const float bias = bias_of(args.gate_up_bias, 2 * inner, feature);
+          if (fp8)
+            return scaled_and_biased(e4m3_dot(x_e4m3[static_cast<size_t>(row)], weight),
+                                     x_factors[static_cast<size_t>(row)], bias);
           ExactDot dot = exact_dot(x.data() + row * hidden, weight.data(), hidden);
           dot.quantum = quantum * quanta[static_cast<size_t>(row)];
-          return biased_dot(dot, hidden, bias_of(args.gate_up_bias, 2 * inner, feature));
+          return biased_dot(dot, hidden, bias);
         };
-        activated[i * static_cast<size_t>(inner) + static_cast<size_t>(j)] =
-            rounded(dtype, swiglu(product(gate, gate_quantum, f), product(up, up_quantum, f + 1),
-                                  args.alpha, args.limit));
+        Bounded value = swiglu(product(gate, gate_quantum, f), product(up, up_quantum, f + 1),
+                               args.alpha, args.limit);
+        if (fp8)
+          value = rounded_to_e4m3({value.value * inner_factor, value.bound * inner_factor});
+        else
+          value = rounded(dtype, value);
+        activated[i * static_cast<size_t>(inner) + static_cast<size_t>(j)] = value;
       }
     });
     std::vector<double> activated_quanta(mine.size());
@@ -105,10 +132,11 @@ std::vector<Bounded> reference_moe(const MoeArgs& args, int num_threads) {
       decode_weight_row(args.down, args.layout, e, f, dtype, down.data());
       const double quantum = quantum_of(down);
       for (size_t i = 0; i < mine.size(); ++i) {
-        const Bounded z =
-            bounded_dot(std::span(activated).subspan(i * static_cast<size_t>(inner),
-                                                     static_cast<size_t>(inner)),
-                        down, quantum * activated_quanta[i], bias_of(args.down_bias, hidden, f));
+        const std::span row = std::span(activated).subspan(i * static_cast<size_t>(inner),
+                                                           static_cast<size_t>(inner));
+        const float bias = bias_of(args.down_bias, hidden, f);
+        const Bounded z = fp8 ? scaled_and_biased(e4m3_dot(row, down), 1 / inner_factor, bias)
+                              : bounded_dot(row, down, quantum * activated_quanta[i], bias);
         y[mine[i] * static_cast<size_t>(hidden) + static_cast<size_t>(f)] =
             rounded(dtype, times(z, weights[mine[i]]));
       }

@@ -65,6 +65,68 @@ void expect_equal(const std::vector<bf16>& got, const std::vector<Bounded>& want
   for (size_t i = 0; i < got.size(); ++i) ASSERT_EQ(double{to_float(got[i])}, want[i].value) << i;
 }
 
+// Every number of e4m3, from its bits.
+double e4m3_value(int bits) {
+  const int exponent = bits >> 3 & 15, mantissa = bits & 7;
+  const double magnitude =
+      exponent == 0 ? std::ldexp(mantissa, -9) : std::ldexp(8 + mantissa, exponent - 10);
+  return bits >= 128 ? -magnitude : magnitude;
+}
+
+TEST(E4m3, RoundsToTheNearestOfAllNumbersAndToEven) {
+  for (int bits = 0; bits < 126; ++bits) {
+    const double low = e4m3_value(bits), high = e4m3_value(bits + 1), middle = (low + high) / 2;
+    EXPECT_EQ(round_to_e4m3(low), low);
+    EXPECT_EQ(round_to_e4m3(middle), bits % 2 == 0 ? low : high) << middle;
+    EXPECT_EQ(round_to_e4m3(std::nextafter(middle, 0)), low);
+    EXPECT_EQ(round_to_e4m3(std::nextafter(middle, 1000)), high);
+    EXPECT_EQ(round_to_e4m3(-middle), -round_to_e4m3(middle));
+  }
+  EXPECT_EQ(round_to_e4m3(1e9), 448);
+  EXPECT_EQ(round_to_e4m3(-std::numeric_limits<double>::infinity()), -448);
+  EXPECT_TRUE(std::isnan(round_to_e4m3(std::numeric_limits<double>::quiet_NaN())));
+  const Bounded across = rounded_to_e4m3({1.0624, 0.001});  // the middle between 1 and 1.125
+  EXPECT_EQ(across.value, 1);
+  EXPECT_EQ(across.bound, 0.125);
+  EXPECT_EQ(rounded_to_e4m3({1.05, 0.001}).bound, 0);
+}
+
+TEST(E4m3, ARowsLargestComesTo448) {
+  const E4m3Row row = e4m3_row(std::vector<float>{0.5f, -3.5f, 0.0f, 0.01f});
+  EXPECT_EQ(row.factor, 3.5 / 448);
+  EXPECT_EQ(row.values, (std::vector<float>{64, -448, 0, 1.25f}));
+  EXPECT_EQ(e4m3_row(std::vector<float>(4)).values, std::vector<float>(4));
+  EXPECT_TRUE(std::isnan(
+      e4m3_row(std::vector<float>{1, std::numeric_limits<float>::infinity()}).values[0]));
+}
+
+// Sums are cut below 2^-12 of the largest term, unless all are multiples of that.
+TEST(E4m3, SumsHaveBoundsWhereTheyAreCut) {
+  std::vector<Bounded> x(64, {1, 0});
+  std::vector<float> w(64, 1);
+  EXPECT_EQ(e4m3_dot(x, w).value, 64);
+  EXPECT_EQ(e4m3_dot(x, w).bound, 0);
+  w[3] = 0x1p-20f;
+  const Bounded cut = e4m3_dot(x, w);
+  EXPECT_EQ(cut.value, 63 + 0x1p-20);
+  EXPECT_GE(cut.bound, 0x1p-20);
+  EXPECT_LE(cut.bound, 70 * 0x1p-7);
+  x[5].bound = 0.5;
+  EXPECT_GE(e4m3_dot(x, w).bound, 0.5);
+}
+
+TEST(ReferenceMoe, InFp8IsNearBf16) {
+  Problem p(40);
+  const std::vector<Bounded> bf16_rows = reference_moe(p.args, 2);
+  p.args.activations = Activations::kFp8;
+  std::vector<float> fp8_rows;
+  for (const Bounded& value : reference_moe(p.args, 2))
+    fp8_rows.push_back(static_cast<float>(value.value));
+  const double difference = relative_rms(fp8_rows, bf16_rows);
+  EXPECT_GT(difference, 0x1p-8);
+  EXPECT_LT(difference, 0x1p-4);
+}
+
 // The backend's float64 sums in another order; reference_test.cc holds that to the formula.
 TEST(ReferenceMoe, IsWhatTheReferenceBackendComputes) {
   for (const int64_t rows : {0, 1, 7, 40}) {

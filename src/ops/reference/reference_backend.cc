@@ -297,6 +297,7 @@ void ReferenceBackend::moe(const MoeArgs& unrouted) {
   check(unrouted);
   const MoeArgs args = routed(unrouted);
   check_expert_ids(args);
+  check_bf16_activations(args);
   const int64_t rows = args.x.rows, hidden = args.gate_up.k, inner = args.down.k;
   const int64_t chosen = args.experts_per_token, routed = rows * chosen;
   const int64_t experts = args.gate_up.experts;
