@@ -121,7 +121,8 @@ MOXIE_API int32_t moxie_unpack(const moxie_prepack_args* args, void* stream);
  *
  * Error: each product's sums within (k + 16) * 2^-23 * sum|x||w| + 2^-22 * |bias|, k = hidden_size
  * or intermediate_size; sigmoid within 2^-20 + |v| * 2^-24. A row's bits depend neither on the
- * other rows nor on the run. */
+ * other rows nor on the run, but in bf16 calls of up to 4 rows take another kernel, with sums in
+ * another order, than calls of more: a row's bits differ between the two. */
 typedef struct moxie_moe_desc {
   uint32_t struct_size;
   uint32_t activations; /* MOXIE_ACTIVATIONS_ of the calls */

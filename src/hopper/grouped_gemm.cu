@@ -7,9 +7,9 @@
 //         (operand A) and multiplies by rows in shared memory (operand B, N = rows); or, for a
 //         handful of rows, eight math warps, each for itself with 32 features and mma.sync. One
 //         warp copies weights, two gather rows, one draws tickets
-// Memory  rows: a ring of stages; weights: a ring of slots for each math warpgroup. Few rows need
-//         bytes under way: slots are whole panels, so that a copy is 18 KB. Many rows need room for
-//         rows: slots are thirds of panels
+// Memory  rows: a ring of stages; weights: a ring of slots for each math warpgroup, or math warp.
+//         Few rows need bytes under way: slots are whole panels, so that a copy is 18 or 9 KB. Many
+//         rows need room for rows: slots are thirds of panels
 // Cost    n * k * 17/32 bytes for each expert hit; 2 * rows * n * k operations beyond ~60 rows
 // Needs   sm_90a; n % 16 == 0; k % 32 == 0
 #include <algorithm>
@@ -69,7 +69,7 @@ auto with_shape(GroupedGemmTiles shape, const F& f) {
 }
 
 int shared_bytes_of(const GroupedGemmConfig& c) {
-  if (c.activations == Activations::kFp8) return grouped_gemm_fp8_shared_bytes(c);
+  if (is_fp8(c.shape)) return grouped_gemm_fp8_shared_bytes(c);
   return with_shape(c.shape, [&](auto shape) {
     return places<decltype(shape)>(c.tile_rows, c.x_stages, c.code_slots).end;
   });
@@ -85,8 +85,7 @@ GroupedGemmConfig grouped_gemm_config(GroupedGemmTiles shape, int tile_rows, int
                                       int num_sms) {
   GroupedGemmConfig config;
   config.shape = shape;
-  const bool fp8 = shape >= GroupedGemmTiles::kFp8OneTile;
-  if (fp8) config.activations = Activations::kFp8;
+  const bool fp8 = is_fp8(shape);
   config.ctas = num_sms;
   config.tile_rows = tile_rows;
   // Stages of rows: as many as there are of a panel where two passes go over it.
@@ -128,7 +127,7 @@ GroupedGemmConfig select_grouped_gemm_config(double rows_per_expert, double expe
 }
 
 std::string to_string(const GroupedGemmConfig& c) {
-  const bool fp8 = c.activations == Activations::kFp8;
+  const bool fp8 = is_fp8(c.shape);
   const int features = fp8 ? grouped_gemm_fp8_features(c) : with_shape(c.shape, [](auto shape) {
     using Shape = decltype(shape);
     return Shape::kGroups * Shape::kM * mxfp4::kTileRows;
@@ -156,7 +155,7 @@ cudaError_t prepare_grouped_gemm() {
 
 cudaError_t launch_grouped_gemm(const GroupedGemmArgs& args, const GroupedGemmConfig& config,
                                 cudaStream_t stream) {
-  if (config.activations == Activations::kFp8) return launch_grouped_gemm_fp8(args, config, stream);
+  if (is_fp8(config.shape)) return launch_grouped_gemm_fp8(args, config, stream);
   return with_shape(config.shape, [&](auto shape) {
     using Shape = decltype(shape);
     return launch_roles<Shape>(sm90_bf16_mxfp4_grouped_gemm<Shape>, args, config, stream);

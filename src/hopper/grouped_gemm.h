@@ -35,7 +35,7 @@ struct RowTile {
 // Error  |z - exact| <= (k + 16) * 2^-23 * sum|x||w| + 2^-23 * |bias|: one chain of sums in the
 //        order of k, whatever the batch
 //
-// With rows in e4m3 (GroupedGemmConfig::activations is kFp8), see sm90_fp8_mxfp4_grouped_gemm: x
+// With rows in e4m3 (is_fp8(GroupedGemmConfig::shape)), see sm90_fp8_mxfp4_grouped_gemm: x
 // and a first product's out are bytes of e4m3, each 32 of a row in the order of fp8_position()
 // (device/decode_fp8.cuh), 16-byte aligned; what x stands for is x times x_factors[row of x], of a
 // first product, or times x_factor. A first product with swiglu rounds out_factor * (...) to out.
@@ -79,17 +79,17 @@ enum class GroupedGemmTiles : uint8_t {
   kOneTile,     // 192 features, up to 64 rows; wgmma, as all below
   kTwoTiles,    // 384 features, up to 64 rows
   kManyRows,    // 192 features, up to 192 rows
-  // With rows in e4m3.
+  // With rows in e4m3, from here on.
   kFp8OneTile,    // 192 features, up to 64 rows
   kFp8ManyRows,   // 192 features, up to 192 rows
   kFp8TwoChains,  // 128 features, up to 320 rows
 };
+constexpr bool is_fp8(GroupedGemmTiles shape) { return shape >= GroupedGemmTiles::kFp8OneTile; }
 
 struct GroupedGemmConfig {
   GroupedGemmTiles shape = GroupedGemmTiles::kOneTile;
-  Activations activations = Activations::kBf16;  // the shape's
-  int tile_rows = 0;                             // at most, of a RowTile
-  int x_stages = 0;                              // 192 of k; kEightWarps: 576, kManyRows: 64
+  int tile_rows = 0;   // at most, of a RowTile
+  int x_stages = 0;    // 192 of k; kEightWarps: 576, kManyRows: 64
   int code_slots = 0;  // 576 of k; for many rows 192; per tile of 64 features
   int ctas = 0;
   int shared_bytes = 0;

@@ -43,7 +43,7 @@ int64_t launch_workspace_bytes(const MoeShape& shape) {
   sizes.rows = std::min(sizes.rows, largest_piece(sizes));
   GroupedGemmConfig smallest_tiles;
   smallest_tiles.tile_rows = 8;
-  smallest_tiles.activations = shape.activations;
+  if (shape.activations == Activations::kFp8) smallest_tiles.shape = GroupedGemmTiles::kFp8OneTile;
   const int64_t grouped =
       moe_stream_state_bytes() + moe_grouped_workspace_bytes(sizes, smallest_tiles);
   sizes.rows = std::min(sizes.rows, kStreamRows);

@@ -209,7 +209,7 @@ inline void print_error(const MoeGroupedArgs& args, const GroupedGemmConfig& con
   const std::vector<double> got = exact.sample(args.out);
   std::printf("  error, relative RMS, to float64 with nothing rounded: %.2e",
               relative_rms(got, exact.run(ExactRounding::kNone)));
-  if (config.activations == Activations::kFp8)
+  if (is_fp8(config.shape))
     std::printf("; to float64 with rows and hidden values rounded as here: %.2e",
                 relative_rms(got, exact.run(ExactRounding::kXAndInnerByConstant)));
   std::printf("\n");

@@ -26,7 +26,7 @@ class Parts : public WorkspaceParts {
     finished = take<uint32_t>(tiles);
     num_row_tiles = take<int32_t>(1);
     tickets = take<uint32_t>(1);
-    if (config.activations == Activations::kFp8) {
+    if (is_fp8(config.shape)) {
       x_e4m3 = take<uint8_t>(rows * sizes.hidden);
       x_factors = take<float>(rows);
       inner = take<uint8_t>(entries * sizes.inner);
@@ -104,7 +104,7 @@ cudaError_t launch_moe_grouped(const MoeGroupedArgs& args, const GroupedGemmConf
     route.tickets = at.tickets, route.histograms = at.histograms;
     if (const cudaError_t error = launch_route(route, stream); error != cudaSuccess) return error;
 
-    const bool fp8 = config.activations == Activations::kFp8;
+    const bool fp8 = is_fp8(config.shape);
     if (fp8) {
       const QuantizeRowsArgs quantize{args.x + first * args.x_stride,
                                       args.x_stride,

@@ -9,6 +9,7 @@
 #include <functional>
 #include <random>
 
+#include "base/check.h"
 #include "cuda/device.h"
 #include "hopper/bench_support.h"
 #include "hopper/moe_exact.cuh"
@@ -44,6 +45,19 @@ struct Choice {
   int layers = 16;
   bool all_configs = false, grouped = true, errors = true, bf16 = true, fp8 = true;
 };
+
+int layers_of(const std::string& text) {
+  const int layers = std::atoi(text.c_str());
+  MOXIE_CHECK(layers >= 1 && layers <= 64, kInvalidArgument, "--layers must be 1 to 64, not ",
+              text);
+  return layers;
+}
+
+void choose_activations(const std::string& text, Choice& choice) {
+  MOXIE_CHECK(text == "bf16" || text == "fp8", kInvalidArgument,
+              "--activations must be bf16 or fp8, not ", text);
+  choice.bf16 = text == "bf16", choice.fp8 = text == "fp8";
+}
 
 struct Row {
   int rows;
@@ -95,7 +109,7 @@ void bench(BenchReport& report, const Choice& choice, int experts, const std::ve
       for (const auto& [shape, tile_rows] : kAllConfigs)
         if (row.rows * 4 / experts < 2 * tile_rows &&
             (tile_rows <= 16 || row.rows * 4 / experts * 8 >= tile_rows) &&
-            (shape >= Shape::kFp8OneTile ? choice.fp8 : choice.bf16))
+            (is_fp8(shape) ? choice.fp8 : choice.bf16))
           configs.push_back(grouped_gemm_config(shape, tile_rows, kHidden, kHidden, num_sms));
     const auto measure = [&](const std::string& variant, bool fp8, int64_t workspace_bytes,
                              const std::function<cudaError_t(void*)>& launch) {
@@ -130,9 +144,9 @@ void bench(BenchReport& report, const Choice& choice, int experts, const std::ve
     if (choice.grouped)
       for (const GroupedGemmConfig& config : configs) {
         const int64_t bytes = moe_grouped_workspace_bytes(args.sizes, config);
-        measure(
-            to_string(config), config.activations == Activations::kFp8, bytes,
-            [&](void* workspace) { return launch_moe_grouped(args, config, workspace, stream); });
+        measure(to_string(config), is_fp8(config.shape), bytes, [&](void* workspace) {
+          return launch_moe_grouped(args, config, workspace, stream);
+        });
         if (!choice.errors) continue;
         const cuda::DeviceBuffer<uint8_t> workspace(static_cast<size_t>(bytes));
         print_error(args, config, workspace.data(), stream);
@@ -171,9 +185,9 @@ int main(int argc, char** argv) {
       else if (flag == "--no-errors")
         choice.errors = false;
       else if (flag == "--layers" && i + 1 < argc)
-        choice.layers = std::atoi(argv[++i]);
+        choice.layers = hopper::layers_of(argv[++i]);
       else if (flag == "--activations" && i + 1 < argc)
-        (std::string(argv[++i]) == "fp8" ? choice.bf16 : choice.fp8) = false;
+        hopper::choose_activations(argv[++i], choice);
       else if (flag == "--experts" && i + 1 < argc)
         choice.only_experts = std::atoi(argv[++i]);
       else if (flag == "--rows" && i + 1 < argc)
