@@ -2,11 +2,10 @@
 // shared memory.
 #pragma once
 
-#include <cuda_bf16.h>
-
 #include <cstdint>
 
 #include "hopper/device/decode_fp8.cuh"
+#include "hopper/device/pairs.cuh"
 #include "hopper/device/ptx.cuh"
 #include "hopper/grouped_gemm.h"
 #include "mxfp4/weight_layout.h"
@@ -152,17 +151,6 @@ struct MathPlaces {
   Place x, codes;
   int scale_slot = 0;
 };
-
-__device__ __forceinline__ uint32_t pack(float low, float high) {
-  const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&both);
-}
-// Sums of two bf16, in float32, rounded.
-__device__ __forceinline__ uint32_t add_pairs(uint32_t a, uint32_t b) {
-  const float2 x = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&a));
-  const float2 y = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&b));
-  return pack(x.x + y.x, x.y + y.y);
-}
 
 MOXIE_HOST_DEVICE constexpr int steps_of(int k) { return (k + kStepDepth - 1) / kStepDepth; }
 template <class Shape>
