@@ -100,7 +100,8 @@ void launch(const MoeArgs& args, const Workspace& workspace, StreamHandle stream
   moe.out_stride = args.out.stride;
   moe.num_wide_tiles = args.num_wide_tiles;
   const bool bf16_rows = args.activations == Activations::kBf16;
-  if (bf16_rows && sizes.rows <= kStreamRows && supports_moe_stream(sizes, device.num_sms)) {
+  if (bf16_rows && sizes.rows <= kStreamRows && supports_moe_stream(sizes, device.num_sms) &&
+      supports_moe_stream_swiglu(moe.alpha, moe.limit)) {
     MOXIE_CUDA_CHECK(launch_moe_stream(moe, select_moe_stream_config(sizes, device.num_sms),
                                        workspace.data, stream));
     return;

@@ -153,7 +153,7 @@ void bench(BenchReport& report, const Choice& choice, int experts, const std::ve
       }
     std::vector<MoeStreamOptions> streams = {{}};
     if (choice.all_configs)
-      streams = {{}, {20, 2, 0}, {16, 2, 0}, {14, 2, 0}, {12, 3, 0}, {16, 1, 0}, {12, 2, 0}};
+      streams = {{}, {16, 32, 0}, {16, 24, 0}, {14, 28, 0}, {12, 32, 0}, {12, 12, 0}};
     for (const MoeStreamOptions& options : streams) {
       const MoeStreamConfig config = select_moe_stream_config(args.sizes, num_sms, options);
       if (config.slots == 0 || !choice.bf16) continue;

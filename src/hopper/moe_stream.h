@@ -47,7 +47,7 @@ MoeStreamPlan make_moe_stream_plan(const MoeSizes& sizes, int ctas);
 
 struct MoeStreamConfig {
   MoeStreamPlan plan;
-  int warps = 0, slots = 0;  // math warps; slots of each for panels of strips
+  int warps = 0, slots = 0;  // math warps; slots of all of them for panels of strips
   int inner_rows = 0;        // in shared memory at once, of values between the products
   int shared_bytes = 0;
 };
@@ -61,6 +61,8 @@ inline constexpr int kMoeStreamMaxRows = 8, kMoeStreamMaxEntries = 32;
 // rows <= kMoeStreamMaxRows, rows * experts_per_token <= kMoeStreamMaxEntries, and shared memory
 // for all of it.
 bool supports_moe_stream(const MoeSizes& sizes, int num_sms);
+// Whether values between the products stay below 2^62.
+bool supports_moe_stream_swiglu(float alpha, float limit);
 // slots == 0: there is no such configuration.
 MoeStreamConfig select_moe_stream_config(const MoeSizes& sizes, int num_sms,
                                          const MoeStreamOptions& options = {});
@@ -74,9 +76,11 @@ int64_t moe_stream_workspace_bytes(const MoeSizes& sizes);
 // For the current device; once before the first launch, not while a stream is being captured.
 cudaError_t prepare_moe_stream();
 
-// Numerics as MoeGroupedArgs, but sums over k: each 576 of k for itself, then these in order, so
-// the bits differ from launch_moe_grouped's. REQUIRES supports_moe_stream, prepare_moe_stream, and
-// that all of the grid's CTAs can run at once.
+// Numerics as MoeGroupedArgs, but sums over k: of each 576 of k the blocks of 32 in four sums, by
+// their number modulo 4, then these, then those of all 576 in order; so the bits differ from
+// launch_moe_grouped's. Values below 2^-59 of the power of two in x, or in a row that has one of
+// 2^63 and more below 2^-122 of that, lose bits. REQUIRES supports_moe_stream,
+// supports_moe_stream_swiglu and prepare_moe_stream.
 cudaError_t launch_moe_stream(const MoeGroupedArgs& args, const MoeStreamConfig& config,
                               void* workspace, cudaStream_t stream);
 

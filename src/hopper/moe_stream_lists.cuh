@@ -7,33 +7,33 @@
 
 namespace moxie::hopper::stream {
 
-// What depends on no other kernel: barriers and counters.
+// What depends on no other kernel: barriers, and zeros. All threads.
 inline __device__ void set_up(const Shared& shared) {
   const Kernel& kernel = shared.kernel;
   const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
   const MoeStreamPlan& plan = kernel.plan;
-  const int cta = static_cast<int>(blockIdx.x), owned = plan.owned(cta);
-  uint64_t* first = shared.full(0);
+  const int owned = plan.owned(static_cast<int>(blockIdx.x));
   // One loop over all of them: each initialisation brings a fence.
 #pragma unroll 1
   for (int i = thread; i < (kernel.at.end - kernel.at.barriers) / 8; i += threads) {
-    const uint64_t* barrier = first + i;
+    uint64_t* barrier = shared.full() + i;
     const int arrivals = barrier < shared.inner_empty()  ? 1
-                         : barrier < shared.up_ready()   ? max(owned * plan.down_panels, 1)
-                         : barrier < shared.bias_full()  ? plan.turns(cta) + 1
+                         : barrier < shared.bias_full()  ? max(owned * plan.down_panels, 1)
                          : barrier == shared.bias_full() ? kBiasThreads
-                         : i < (kernel.at.down_done - kernel.at.barriers) / 8 ? plan.up_panels
-                                                                              : plan.down_panels;
-    mbarrier_init(first + i, static_cast<uint32_t>(arrivals));
+                                                         : plan.up_panels;
+    mbarrier_init(barrier, static_cast<uint32_t>(arrivals));
   }
   fence_mbarrier_init();
+  if (thread <= kMoeStreamMaxRows) shared.lists().large[thread] = 0;
+  if (thread < kPanelDepth * 2 / 16)
+    shared.at<uint4>(kernel.at.zeros)[thread] = make_uint4(0, 0, 0, 0);
   if (kernel.args.gate_up_bias == nullptr)
 #pragma unroll 1
     for (int i = thread; i < (kernel.at.down_bias - kernel.at.up_bias) / 4; i += threads)
       shared.at<float>(kernel.at.up_bias)[i] = 0;
   if (kernel.args.down_bias == nullptr)
 #pragma unroll 1
-    for (int i = thread; i < (kernel.at.staged - kernel.at.down_bias) / 4; i += threads)
+    for (int i = thread; i < (kernel.at.units - kernel.at.down_bias) / 4; i += threads)
       shared.at<float>(kernel.at.down_bias)[i] = 0;
 }
 
@@ -84,6 +84,8 @@ inline __device__ void make_lists(const Shared& shared, int lane) {
     lists.entry[position] = static_cast<uint8_t>(lane);
     lists.row[position] = static_cast<uint8_t>(lane / sizes.experts_per_token);
     lists.inner_row[position] = static_cast<uint8_t>(position % shared.kernel.inner_rows);
+    lists.position[lane] = static_cast<uint8_t>(position);
+    lists.place[lane] = static_cast<uint8_t>(__popc(leaders & ((2u << leader) - 1)) - 1);
   }
   if (leads) {
     const int place = __popc(leaders & below);
@@ -98,9 +100,15 @@ inline __device__ void make_lists(const Shared& shared, int lane) {
 // place strip after strip.
 class Units {
  public:
-  __device__ __forceinline__ Units(const Kernel& kernel, int places, int first)
-      : kernel_(kernel), places_(places), turns_(kernel.plan.turns(cta())), rest_at_(cta()) {
-    up_ = places > 0;
+  // For CTA `cta`; without those of the first product unless `with_first`.
+  __device__ __forceinline__ Units(const Shared& shared, int cta, bool with_first, int first)
+      : kernel_(shared.kernel),
+        lists_(shared.lists()),
+        cta_(cta),
+        places_(lists_.places),
+        turns_(kernel_.plan.turns(cta)),
+        rest_at_(cta) {
+    up_ = with_first && places_ > 0;
     set_count();
     move(first);
   }
@@ -116,20 +124,19 @@ class Units {
       set_count();
     }
   }
-  __device__ __forceinline__ Unit get(const Lists& lists) const {
+  __device__ __forceinline__ Unit get() const {
     Unit unit{};
     if (!left()) return unit;
     const MoeStreamPlan& plan = kernel_.plan;
     const MoeSizes& sizes = kernel_.args.sizes;
+    const Places& at = kernel_.at;
     const int panels = up_ ? plan.up_panels : plan.down_panels;
     const int in_place =
         static_cast<int>(static_cast<uint32_t>(at_) *
                              (up_ ? kernel_.one_over_up_panels : kernel_.one_over_down_panels) >>
                          16);
     const int panel = at_ - in_place * panels;
-    const int strip = !up_                ? plan.first_owned(cta()) + in_place
-                      : in_place < turns_ ? plan.turn_strip(cta(), in_place)
-                                          : plan.first_rest() + rest_at_;
+    const int strip = strip_of(in_place);
     // mxfp4::strip_panel, in blocks of 16 rows.
     constexpr int kTileStrips = mxfp4::kTileRows / kStripRows;
     const int blocks = (up_ ? sizes.hidden : sizes.inner) / mxfp4::kBlock;
@@ -138,33 +145,38 @@ class Units {
     const int before = panel * mxfp4::kPanelBlocks;
     const int of_panel = min(mxfp4::kPanelBlocks, blocks - before);
     unit.begin =
-        static_cast<uint32_t>(lists.expert[place_] * strips * blocks + first * blocks +
+        static_cast<uint32_t>(lists_.expert[place_] * strips * blocks + first * blocks +
                               before * min(kTileStrips, strips - first) + in_tile * of_panel);
     unit.blocks = static_cast<uint8_t>(of_panel);
     unit.up = up_ ? 1 : 0;
     unit.place = static_cast<uint8_t>(place_);
-    unit.in_place = static_cast<uint8_t>(in_place);
+    unit.first_entry = lists_.begin[place_];
+    unit.entries = lists_.count[place_];
+    unit.sums = static_cast<uint16_t>(unit.first_entry * at.place_sums + at_ * unit.entries);
+    unit.strip = static_cast<uint16_t>(place_ * at.up_strips + in_place);  // of the first product
     unit.panel = static_cast<uint8_t>(panel);
-    unit.first_entry = lists.begin[place_];
-    unit.entries = lists.count[place_];
-    unit.sums =
-        static_cast<uint16_t>(unit.first_entry * kernel_.at.place_sums + at_ * unit.entries);
-    unit.strip =
-        static_cast<uint16_t>(place_ * (up_ ? kernel_.at.up_strips : plan.owned(cta())) + in_place);
     return unit;
   }
+  // The unit's strip in its matrix, of the first product.
+  __device__ __forceinline__ int strip() const { return strip_of(at_ / kernel_.plan.up_panels); }
 
  private:
-  static __device__ __forceinline__ int cta() { return static_cast<int>(blockIdx.x); }
+  __device__ __forceinline__ int strip_of(int in_place) const {
+    const MoeStreamPlan& plan = kernel_.plan;
+    return !up_                ? plan.first_owned(cta_) + in_place
+           : in_place < turns_ ? plan.turn_strip(cta_, in_place)
+                               : plan.first_rest() + rest_at_;
+  }
   __device__ __forceinline__ void set_count() {
     const MoeStreamPlan& plan = kernel_.plan;
     count_ = up_ ? (turns_ + (rest_at_ < plan.rest ? 1 : 0)) * plan.up_panels
-                 : plan.owned(cta()) * plan.down_panels;
+                 : plan.owned(cta_) * plan.down_panels;
     if (!up_ && count_ == 0) place_ = places_;  // owns nothing
   }
 
   const Kernel& kernel_;
-  int places_, turns_;
+  const Lists& lists_;
+  int cta_, places_, turns_;
   int rest_at_;  // plan.rest_of(cta, place)
   int place_ = 0, at_ = 0, count_ = 0;
   bool up_;

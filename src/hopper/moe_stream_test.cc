@@ -15,6 +15,7 @@ struct Options {
   bool from_logits = false, with_residual = false;
   int runs = 1;
   MoeStreamOptions stream;
+  int ctas = 132;
 };
 
 // As the contract asks: state of zeros, the rest poison.
@@ -26,7 +27,7 @@ std::vector<uint8_t> new_workspace(const MoeSizes& sizes) {
 
 std::vector<bf16> run(const Problem& p, const Options& options = {}) {
   const OnGpu gpu(p, options.from_logits, options.with_residual);
-  const MoeStreamConfig config = select_moe_stream_config(p.sizes, 132, options.stream);
+  const MoeStreamConfig config = select_moe_stream_config(p.sizes, options.ctas, options.stream);
   EXPECT_GT(config.slots, 0) << to_string(config);
   const cuda::DeviceBuffer<uint8_t> workspace(new_workspace(p.sizes));
   const cuda::Stream stream;
@@ -143,14 +144,39 @@ TEST_F(MoeStream, TheSameBitsInEveryRunAndEveryBatchAndEveryConfiguration) {
   const Problem all = random_problem(sizes(8, 1184, 1760, 8, 4));
   const std::vector<bf16> together = run(all, {true, true, 3});
   EXPECT_TRUE(run(all, {true, true}) == together);
-  EXPECT_TRUE(run(all, {true, true, 1, {8, 1, 8}}) == together);
-  EXPECT_TRUE(run(all, {true, true, 1, {11, 1, 16}}) == together);
+  EXPECT_TRUE(run(all, {true, true, 1, {8, 8, 8}}) == together);
+  EXPECT_TRUE(run(all, {true, true, 1, {11, 13, 16}}) == together);
   for (int rows = 1; rows < 8; ++rows) {
     Problem some = all;
     some.sizes.rows = rows;
     const std::vector<bf16> few = run(some, {true, true});
     EXPECT_TRUE(std::equal(few.begin(), few.begin() + rows * 1184, together.begin())) << rows;
   }
+}
+
+// Rows of x too large for the common power of two, and rows of them beside ordinary ones.
+TEST_F(MoeStream, LargeValuesOfOneRowLeaveOthersAlone) {
+  Problem p = random_problem(sizes(4, 1184, 608, 6, 3));
+  const std::vector<bf16> before = run(p, {true, true});
+  for (size_t i = 0; i < 1184; ++i) {
+    p.x[1184 + i] = to_bf16(to_float(p.x[1184 + i]) * 0x1p70f);
+    p.x[3 * 1184 + i] = to_bf16(to_float(p.x[3 * 1184 + i]) * 0x1p120f);
+  }
+  expect_within_bound(p, {false, true});
+  const std::vector<bf16> after = run(p, {true, true});
+  for (const size_t row : {size_t{0}, size_t{2}})
+    EXPECT_TRUE(std::equal(before.begin() + row * 1184, before.begin() + (row + 1) * 1184,
+                           after.begin() + row * 1184))
+        << row;
+}
+
+// More CTAs than can run at once: those that run wait for what the others would have to do.
+TEST_F(MoeStream, CtasThatCannotStartAreStoodInFor) {
+  const Problem p = random_problem(sizes(2, 1184, 608, 6, 4));
+  Options options{true, true, 2};
+  const std::vector<bf16> want = run(p, options);
+  options.ctas = 200;
+  EXPECT_TRUE(run(p, options) == want);
 }
 
 // Launches of different numbers of rows on one workspace, replayed many times as a graph, and two
@@ -221,6 +247,9 @@ TEST(MoeStreamConfig, FitsIntoSharedMemoryAndDealsEveryStripOnce) {
         for (const int times : dealt) ASSERT_EQ(times, 1);
         for (const int times : owned) ASSERT_EQ(times, 1);
       }
+  EXPECT_TRUE(supports_moe_stream_swiglu(1.702f, 7));
+  EXPECT_FALSE(supports_moe_stream_swiglu(1.702f, std::numeric_limits<float>::infinity()));
+  EXPECT_FALSE(supports_moe_stream_swiglu(0x1p-80f, 7));
   EXPECT_FALSE(supports_moe_stream(sizes(9, 2880, 2880, 32, 2), 132));
   EXPECT_FALSE(supports_moe_stream(sizes(5, 2880, 2880, 32, 8), 132));
   EXPECT_FALSE(supports_moe_stream(sizes(1, 24, 32, 32, 4), 132));

@@ -28,6 +28,17 @@ __device__ __forceinline__ void mma_m16n8k16(float (&c)[4], uint32_t a0, uint32_
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
+// The same from zero: c = a * b.
+__device__ __forceinline__ void mma_m16n8k16_from_zero(float (&c)[4], uint32_t a0, uint32_t a1,
+                                                       uint32_t a2, uint32_t a3, uint32_t b0,
+                                                       uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%10,%10,%10,%10};"
+      : "=f"(c[0]), "=f"(c[1]), "=f"(c[2]), "=f"(c[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1), "f"(0.0f));
+}
+
 // Four 8 x 8 pieces of bf16: lane i gives the shared address of row i % 8 of piece i / 8 and gets,
 // of every piece, columns 2t and 2t + 1 of row g.
 __device__ __forceinline__ uint4 load_matrices(uint32_t shared) {
@@ -120,6 +131,13 @@ __device__ __forceinline__ void bulk_copy(void* to, const void* from, uint32_t b
 // Ordinary stores and loads before, bulk copies after, in whatever memory.
 __device__ __forceinline__ void fence_for_bulk_copy() {
   asm volatile("fence.proxy.async;" ::: "memory");
+}
+
+// The device's clock.
+__device__ __forceinline__ uint64_t nanoseconds() {
+  uint64_t now;
+  asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
+  return now;
 }
 
 // Programmatic dependent launch: waits until what the previous kernels in the stream wrote is
