@@ -1,15 +1,15 @@
 // One or two MXFP4 products over rows grouped by expert on Hopper. Implements grouped_gemm.h.
 //
-// Work    a CTA makes 192 to 384 output features x up to 192 rows of one expert at a time; CTAs
+// Work    a CTA makes 192 or 256 output features x up to 192 rows of one expert at a time; CTAs
 // draw
 //         tickets, first product first, so what a second product waits for is always under way
-// Warps   three math warpgroups: each takes 64 features as wgmma's M, decodes E2M1 in registers
-//         (operand A) and multiplies by rows in shared memory (operand B, N = rows); or, for a
-//         handful of rows, eight math warps, each for itself with 32 features and mma.sync. One
-//         warp copies weights, two gather rows, one draws tickets
+// Warps   three or four math warpgroups: each takes 64 features as wgmma's M, decodes E2M1 in
+//         registers (operand A) and multiplies by rows in shared memory (operand B, N = rows); or,
+//         for a handful of rows, eight math warps, each for itself with 32 features and mma.sync.
+//         One warp copies weights, two gather rows, one draws tickets
 // Memory  rows: a ring of stages; weights: a ring of slots for each math warpgroup, or math warp.
-//         Few rows need bytes under way: slots are whole panels, so that a copy is 18 or 9 KB. Many
-//         rows need room for rows: slots are thirds of panels
+//         Up to 96 rows bytes under way matter: slots are whole panels, so that a copy is 18 or 9
+//         KB. Many rows need room for rows: slots are thirds of panels
 // Cost    n * k * 17/32 bytes for each expert hit; 2 * rows * n * k operations beyond ~60 rows
 // Needs   sm_90a; n % 16 == 0; k % 32 == 0
 #include <algorithm>
@@ -28,7 +28,10 @@ template <class Shape>
 __global__ void __launch_bounds__(kThreads<Shape>, 1)
     sm90_bf16_mxfp4_grouped_gemm(const __grid_constant__ Kernel kernel) {
   extern __shared__ __align__(1024) unsigned char memory[];
-  run_roles<Shape, TileProduct>(memory, kernel);
+  if constexpr (kCloseRows<Shape>)
+    run_roles<Shape, PanelProduct>(memory, kernel);
+  else
+    run_roles<Shape, TileProduct>(memory, kernel);
 }
 
 // Where slots are parts of panels: the most of them for which a slot of scales is free again when
@@ -58,10 +61,12 @@ auto with_shape(GroupedGemmTiles shape, const F& f) {
   switch (shape) {
     case GroupedGemmTiles::kEightWarps:
       return f(Few{});
-    case GroupedGemmTiles::kOneTile:
-      return f(Sparse<1>{});
-    case GroupedGemmTiles::kTwoTiles:
-      return f(Sparse<2>{});
+    case GroupedGemmTiles::kFourGroups:
+      return f(Panels<4, 32>{});
+    case GroupedGemmTiles::kThreeGroups:
+      return f(Panels<3, 48>{});
+    case GroupedGemmTiles::kMoreRows:
+      return f(Panels<3, 96>{});
     default:
       break;
   }
@@ -88,6 +93,10 @@ GroupedGemmConfig grouped_gemm_config(GroupedGemmTiles shape, int tile_rows, int
   const bool fp8 = is_fp8(shape);
   config.ctas = num_sms;
   config.tile_rows = tile_rows;
+  config.row_step = shape <= GroupedGemmTiles::kThreeGroups    ? 8
+                    : shape == GroupedGemmTiles::kFp8ManyRows  ? 32
+                    : shape == GroupedGemmTiles::kFp8TwoChains ? 64
+                                                               : 16;
   // Stages of rows: as many as there are of a panel where two passes go over it.
   // In e4m3 they are three times as deep for many rows, too.
   const bool many = shape == GroupedGemmTiles::kManyRows;
@@ -95,7 +104,8 @@ GroupedGemmConfig grouped_gemm_config(GroupedGemmTiles shape, int tile_rows, int
   config.x_stages = fp8_many ? 2 : many ? 4 : 3;
   config.code_slots = many ? max_code_slots<Dense>(k, second_k) : 3;
   if (fp8_many) config.code_slots = std::min(3, max_code_slots<Fp8Dense>(k, second_k));
-  if (shape == GroupedGemmTiles::kEightWarps) config.code_slots = config.x_stages = Few::kSlots;
+  if (shape < GroupedGemmTiles::kManyRows) config.code_slots = config.x_stages = Few::kSlots;
+  if (shape == GroupedGemmTiles::kMoreRows) config.x_stages = 3;
   while (config.code_slots > 2 && shared_bytes_of(config) > kSharedLimit) --config.code_slots;
   while (config.x_stages < kMaxStages) {
     ++config.x_stages;
@@ -120,9 +130,11 @@ GroupedGemmConfig select_grouped_gemm_config(double rows_per_expert, double expe
     return rows_per_expert > 200   ? config(S::kFp8TwoChains, 320)
            : rows_per_expert <= 56 ? config(S::kFp8OneTile, 64)
                                    : config(S::kFp8ManyRows, 192);
-  if (rows_per_expert <= 12) return config(S::kEightWarps, rows_per_expert <= 6 ? 16 : 32);
-  if (rows_per_expert <= 24) return config(experts > 64 ? S::kTwoTiles : S::kOneTile, 32);
-  if (rows_per_expert <= 80) return config(S::kOneTile, 64);
+  if (rows_per_expert <= 6) return config(S::kEightWarps, 16);
+  // Of 192 features a product of 2880 has 15 tiles, of 256 it has 12 for 11.25.
+  if (rows_per_expert <= 20 && experts > 64) return config(S::kFourGroups, 32);
+  if (rows_per_expert <= 40) return config(S::kThreeGroups, 48);
+  if (rows_per_expert <= 80) return config(S::kMoreRows, 96);
   return config(S::kManyRows, 192);
 }
 
@@ -143,8 +155,9 @@ std::string to_string(const GroupedGemmConfig& c) {
 cudaError_t prepare_grouped_gemm() {
   using KernelFunction = void (*)(Kernel);
   const KernelFunction kernels[] = {
-      sm90_bf16_mxfp4_grouped_gemm<Few>, sm90_bf16_mxfp4_grouped_gemm<Sparse<1>>,
-      sm90_bf16_mxfp4_grouped_gemm<Sparse<2>>, sm90_bf16_mxfp4_grouped_gemm<Dense>};
+      sm90_bf16_mxfp4_grouped_gemm<Few>, sm90_bf16_mxfp4_grouped_gemm<Panels<4, 32>>,
+      sm90_bf16_mxfp4_grouped_gemm<Panels<3, 48>>, sm90_bf16_mxfp4_grouped_gemm<Panels<3, 96>>,
+      sm90_bf16_mxfp4_grouped_gemm<Dense>};
   for (const KernelFunction kernel : kernels) {
     const cudaError_t error =
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedLimit);

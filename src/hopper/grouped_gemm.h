@@ -16,6 +16,14 @@ namespace moxie::hopper {
 struct RowTile {
   int32_t expert = 0, begin = 0, rows = 0;
 };
+// An expert's `rows` in as few tiles of at most tile_rows as do: how many rows each of them has,
+// but the last, so that they are as equal as multiples of row_step allow.
+MOXIE_HOST_DEVICE constexpr int even_tile_rows(int rows, int tile_rows, int row_step) {
+  if (rows <= 0) return tile_rows;
+  const int tiles = (rows + tile_rows - 1) / tile_rows;
+  const int each = ((rows + tiles - 1) / tiles + row_step - 1) / row_step * row_step;
+  return each < tile_rows ? each : tile_rows;
+}
 
 // For every position p of the list, with e its expert, s = sources[p] and z in float32:
 //   z[f]      = sum_i x[gather ? s / sources_per_row : p, i] * weight[e][f, i]  + bias[e, f]
@@ -75,10 +83,11 @@ struct GroupedGemmArgs {
 
 // How a CTA's math warps share a tile; grouped_gemm_shared.cuh says what each means.
 enum class GroupedGemmTiles : uint8_t {
-  kEightWarps,  // 256 features, up to 32 rows; mma.sync
-  kOneTile,     // 192 features, up to 64 rows; wgmma, as all below
-  kTwoTiles,    // 384 features, up to 64 rows
-  kManyRows,    // 192 features, up to 192 rows
+  kEightWarps,   // 256 features, up to 32 rows; mma.sync
+  kFourGroups,   // 256 features, up to 32 rows; wgmma, as all below
+  kThreeGroups,  // 192 features, up to 48 rows
+  kMoreRows,     // 192 features, up to 96 rows
+  kManyRows,     // 192 features, up to 192 rows
   // With rows in e4m3, from here on.
   kFp8OneTile,    // 192 features, up to 64 rows
   kFp8ManyRows,   // 192 features, up to 192 rows
@@ -87,9 +96,10 @@ enum class GroupedGemmTiles : uint8_t {
 constexpr bool is_fp8(GroupedGemmTiles shape) { return shape >= GroupedGemmTiles::kFp8OneTile; }
 
 struct GroupedGemmConfig {
-  GroupedGemmTiles shape = GroupedGemmTiles::kOneTile;
+  GroupedGemmTiles shape = GroupedGemmTiles::kManyRows;
   int tile_rows = 0;   // at most, of a RowTile
-  int x_stages = 0;    // 192 of k; kEightWarps: 576, kManyRows: 64
+  int row_step = 1;    // of even_tile_rows()
+  int x_stages = 0;    // 576 of k; kMoreRows and in e4m3: 192, kManyRows: 64
   int code_slots = 0;  // 576 of k; for many rows 192; per tile of 64 features
   int ctas = 0;
   int shared_bytes = 0;

@@ -3,12 +3,10 @@
 // memory.
 #pragma once
 
-#include <cuda_bf16.h>
-
 #include "hopper/device/decode.cuh"
-#include "hopper/device/swiglu.cuh"
 #include "hopper/device/wgmma.cuh"
 #include "hopper/grouped_gemm_shared.cuh"
+#include "hopper/grouped_gemm_store.cuh"
 
 namespace moxie::hopper::grouped {
 
@@ -110,11 +108,10 @@ class StripProduct {
     for (int first = 0; first < all_blocks; first += mxfp4::kPanelBlocks) {
       add_panel(min(mxfp4::kPanelBlocks, all_blocks - first));
     }
-    if (product_.swiglu) {
-      store_swiglu();
-    } else {
-      store_plain();
-    }
+#pragma unroll
+    for (int s = 0; s < kStrips; ++s)
+      store_strip<kTiles>(shared_.kernel.args, product_, tile_, first_strip_ + s, s < strips_,
+                          bias_[s], lane_, &sums_[s][0][0]);
   }
 
  private:
@@ -228,73 +225,6 @@ class StripProduct {
         for (int s = 0; s < kStrips; ++s) {
           const uint32_t* w = a[s] + 8 * half + 4;
           mma_m16n8k16(sums_[s][t], w[0], w[1], w[2], w[3], b[t].z, b[t].w);
-        }
-    }
-  }
-
-  // Rows 8 * tile + g of the list go to the place of this lane's row.
-  __device__ __forceinline__ bool row_of(int tile, int64_t& out_row) const {
-    const int row = 8 * tile + lane_ / 4;
-    out_row = tile_.out_row[row];
-    return row < tile_.rows;
-  }
-
-  __device__ __forceinline__ void store_swiglu() {
-    const GroupedGemmArgs& args = shared_.kernel.args;
-    const bool even = lane_ / 4 % 2 == 0, low_half = lane_ % 2 == 0;
-#pragma unroll
-    for (int t = 0; t < kTiles; ++t) {
-      int64_t out_row;
-      const bool valid = row_of(t, out_row);
-#pragma unroll
-      for (int s = 0; s < kStrips; ++s) {
-        float v[4], y[2];
-#pragma unroll
-        for (int j = 0; j < 4; ++j) v[j] = sums_[s][t][j] + bias_[s][j / 2];
-        // Gate and linear part are 4 lanes apart: even g takes the pair of rows below 8, odd g that
-        // of rows from 8 on.
-#pragma unroll
-        for (int j = 0; j < 2; ++j) {
-          const float other = __shfl_xor_sync(kAll, even ? v[2 + j] : v[j], 4);
-          y[j] = swiglu(even ? v[j] : other, even ? other : v[2 + j], args.alpha, args.limit);
-        }
-        // Of row g now features t and 4 + t; with the neighbour's a pair that lies together.
-        const uint32_t mine = transpose(pack(y[0], y[1]));
-        const uint32_t other = __shfl_xor_sync(kAll, mine, 1);
-        const uint32_t both =
-            low_half ? __byte_perm(mine, other, 0x5410) : __byte_perm(other, mine, 0x7632);
-        const int feature =
-            (first_strip_ + s) * (mxfp4::kStripRows / 2) + lane_ % 4 + (low_half ? 0 : 3);
-        if (valid && s < strips_)
-          *reinterpret_cast<uint32_t*>(static_cast<bf16*>(product_.out) +
-                                       out_row * product_.out_stride + feature) = both;
-      }
-    }
-  }
-
-  __device__ __forceinline__ void store_plain() {
-    const int t2 = lane_ % 4 * 2;
-#pragma unroll
-    for (int t = 0; t < kTiles; ++t) {
-      int64_t out_row;
-      const bool valid = row_of(t, out_row);
-      const float* weight = tile_.weight + 8 * t + t2;
-      const float w0 = weight[0], w1 = weight[1];
-#pragma unroll
-      for (int s = 0; s < kStrips; ++s)
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          const float* v = sums_[s][t] + 2 * half;
-          uint32_t both =
-              transpose(pack((v[0] + bias_[s][half]) * w0, (v[1] + bias_[s][half]) * w1));
-          const int64_t feature = (first_strip_ + s) * mxfp4::kStripRows + 8 * half + t2;
-          if (!valid || s >= strips_) continue;
-          if (product_.residual != nullptr)
-            both = add_pairs(*reinterpret_cast<const uint32_t*>(
-                                 product_.residual + out_row * product_.residual_stride + feature),
-                             both);
-          *reinterpret_cast<uint32_t*>(static_cast<bf16*>(product_.out) +
-                                       out_row * product_.out_stride + feature) = both;
         }
     }
   }

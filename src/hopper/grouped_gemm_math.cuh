@@ -1,4 +1,5 @@
-// The math warpgroups of grouped_gemm.cu: from codes and rows in shared memory to stored outputs.
+// The math warpgroups of grouped_gemm.cu for many rows: from codes and rows in shared memory to
+// stored outputs.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -153,9 +154,7 @@ class TileProduct {
 
   __device__ __forceinline__ void wait_for_stage() const {
     mbarrier_wait(&barriers_.x_full[places_.x.slot], places_.x.parity);
-#ifndef NO_FENCE
     fence_shared_for_wgmma();
-#endif
   }
 
   // Frees the stage after the last pass over it.
@@ -218,85 +217,102 @@ class TileProduct {
   // Rounds and stores the 64 features `m`: 32 rows at a time through shared memory, so that whole
   // rows of 128 bytes (swiglu: 64) go out.
   __device__ __forceinline__ void store(int m) {
-    const int first_feature = first_feature_[m];
-    if (first_feature >= product_.n) return;
-    const GroupedGemmArgs& args = shared_.kernel.args;
-    const int g = lane_ / 4, t = lane_ % 4;
-    const bool swiglu_pairs = product_.swiglu;
-#pragma unroll
-    for (int first_row = 0; first_row < N; first_row += kStagedRows) {
-      const int slot = first_row / kStagedRows % kStagedSlots<Shape>;
-      const uint32_t staged = shared_address(shared_.staged(group_, slot));
-      uint32_t low[4], high[4];  // of 8 rows each
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        constexpr int kLast = N / 8 - 1;
-        const int eight = first_row / 8 + i < kLast ? first_row / 8 + i : kLast;
-        float v[4];
-#pragma unroll
-        for (int j = 0; j < 4; ++j) v[j] = sums_[m][4 * eight + j] + bias_[m][j / 2];
-        if (swiglu_pairs) {
-          // Gate and linear part are 4 lanes apart: even g takes the pair of rows below 8, odd g
-          // that of rows from 8 on.
-          const bool even = g % 2 == 0;
-          float y[2];
-#pragma unroll
-          for (int j = 0; j < 2; ++j) {
-            const float other = __shfl_xor_sync(0xffffffffu, even ? v[2 + j] : v[j], 4);
-            y[j] = swiglu(even ? v[j] : other, even ? other : v[2 + j], args.alpha, args.limit);
-          }
-          low[i] = pack(y[0], y[1]);
-          high[i] = 0;
-        } else {
-          const float* weight = tile_.weight + 8 * eight + 2 * t;
-          low[i] = pack(v[0] * weight[0], v[1] * weight[1]);
-          high[i] = pack(v[2] * weight[0], v[3] * weight[1]);
-        }
-      }
-      const int piece = lane_ / 8, row = lane_ % 8;
-      if (swiglu_pairs) {
-        store_transposed(
-            staged + static_cast<uint32_t>((8 * piece + row) * kStagedPitch + warp_ * 16), low[0],
-            low[1], low[2], low[3]);
-      } else {
-#pragma unroll
-        for (int half = 0; half < 2; ++half)
-          store_transposed(
-              staged + static_cast<uint32_t>((16 * half + piece / 2 * 8 + row) * kStagedPitch +
-                                             warp_ * 32 + piece % 2 * 16),
-              low[2 * half], high[2 * half], low[2 * half + 1], high[2 * half + 1]);
-      }
-      // The group's rows are staged. Those of the slot before are copied when all come here again,
-      // so that slot may be staged anew afterwards.
-      named_barrier(1 + group_, kGroupThreads);
-      copy_out(m, first_row, swiglu_pairs, shared_.staged(group_, slot));
+    if (first_feature_[m] >= product_.n) return;
+    if (product_.swiglu) {
+      store_as<true>(m);
+    } else {
+      store_as<false>(m);
     }
-    // All rows are copied: for the count of finished features, and for the next call's first slots.
+    // All rows are copied: for the next call's first slots.
     named_barrier(1 + group_, kGroupThreads);
   }
 
-  __device__ __forceinline__ void copy_out(int m, int first_row, bool swiglu_pairs,
-                                           const unsigned char* staged) {
-    const int thread = warp_ * 32 + lane_, pieces = swiglu_pairs ? 4 : 8;  // of 16 bytes
-    const int features = swiglu_pairs ? product_.n / 2 : product_.n;
-    const int first = swiglu_pairs ? first_feature_[m] / 2 : first_feature_[m];
-    for (int i = thread; i < kStagedRows * pieces; i += kGroupThreads) {
-      const int row = i / pieces, piece = i % pieces, feature = first + piece * 8;
-      if (first_row + row >= tile_.rows || feature >= features) continue;
-      uint4 v = *reinterpret_cast<const uint4*>(staged + row * kStagedPitch + piece * 16);
-      const int64_t out_row = tile_.out_row[first_row + row];
-      if (swiglu_pairs) {
-        // Written in the order 0 4 1 5 2 6 3 7.
-        v = make_uint4(__byte_perm(v.x, v.y, 0x5410), __byte_perm(v.z, v.w, 0x5410),
-                       __byte_perm(v.x, v.y, 0x7632), __byte_perm(v.z, v.w, 0x7632));
-      } else if (product_.residual != nullptr) {
-        const uint4 r = *reinterpret_cast<const uint4*>(
-            product_.residual + out_row * product_.residual_stride + feature);
-        v.x = add_pairs(v.x, r.x), v.y = add_pairs(v.y, r.y);
-        v.z = add_pairs(v.z, r.z), v.w = add_pairs(v.w, r.w);
+  template <bool kSwiglu>
+  __device__ __forceinline__ void store_as(int m) {
+    constexpr int kPieces = kSwiglu ? 4 : 8;  // of 16 bytes, of a row
+    constexpr int kCopies = kStagedRows * kPieces / kGroupThreads;
+    constexpr int kRowsBetween = kGroupThreads / kPieces;
+    // This thread's piece, of rows `row`, `row` + kRowsBetween ... of those staged.
+    const int thread = warp_ * 32 + lane_, row = thread / kPieces, piece = thread % kPieces;
+    const int feature = first_feature_[m] / (kSwiglu ? 2 : 1) + piece * 8;
+    // Rows before this one are stored by this thread.
+    const int rows = feature < product_.n / (kSwiglu ? 2 : 1) ? tile_.rows : 0;
+    bf16* out = static_cast<bf16*>(product_.out) + feature;
+#pragma unroll
+    for (int first_row = 0; first_row < N; first_row += kStagedRows) {
+      unsigned char* staged = shared_.staged(group_, first_row / kStagedRows % kStagedSlots<Shape>);
+      stage<kSwiglu>(m, shared_address(staged), first_row);
+      int64_t to[kCopies];  // past the tile's rows: of no use, not used
+#pragma unroll
+      for (int i = 0; i < kCopies; ++i) to[i] = tile_.out_row[first_row + row + i * kRowsBetween];
+      // The group's rows are staged. Those of the slot before are copied when all come here again,
+      // so that slot may be staged anew afterwards.
+      named_barrier(1 + group_, kGroupThreads);
+      uint4 v[kCopies];
+#pragma unroll
+      for (int i = 0; i < kCopies; ++i)
+        v[i] = *reinterpret_cast<const uint4*>(staged + (row + i * kRowsBetween) * kStagedPitch +
+                                               piece * 16);
+#pragma unroll
+      for (int i = 0; i < kCopies; ++i) {
+        if (first_row + row + i * kRowsBetween >= rows) continue;
+        if (kSwiglu) {
+          // Written in the order 0 4 1 5 2 6 3 7.
+          v[i] =
+              make_uint4(__byte_perm(v[i].x, v[i].y, 0x5410), __byte_perm(v[i].z, v[i].w, 0x5410),
+                         __byte_perm(v[i].x, v[i].y, 0x7632), __byte_perm(v[i].z, v[i].w, 0x7632));
+        } else if (product_.residual != nullptr) {
+          const uint4 r = *reinterpret_cast<const uint4*>(
+              product_.residual + to[i] * product_.residual_stride + feature);
+          v[i] = make_uint4(add_pairs(v[i].x, r.x), add_pairs(v[i].y, r.y), add_pairs(v[i].z, r.z),
+                            add_pairs(v[i].w, r.w));
+        }
+        *reinterpret_cast<uint4*>(out + to[i] * product_.out_stride) = v[i];
       }
-      *reinterpret_cast<uint4*>(static_cast<bf16*>(product_.out) + out_row * product_.out_stride +
-                                feature) = v;
+    }
+  }
+
+  // 32 rows from `first_row` on, rounded, features side by side.
+  template <bool kSwiglu>
+  __device__ __forceinline__ void stage(int m, uint32_t staged, int first_row) const {
+    const GroupedGemmArgs& args = shared_.kernel.args;
+    const int t = lane_ % 4, piece = lane_ / 8, row = lane_ % 8;
+    // Gate and linear part are 4 lanes apart: even g takes the pair of rows below 8, odd g that of
+    // rows from 8 on.
+    const bool even = lane_ / 4 % 2 == 0;
+    uint32_t low[4], high[4];  // of 8 rows each
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      constexpr int kLast = N / 8 - 1;
+      const int eight = first_row / 8 + i < kLast ? first_row / 8 + i : kLast;
+      float v[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) v[j] = sums_[m][4 * eight + j] + bias_[m][j / 2];
+      if (kSwiglu) {
+        float y[2];
+#pragma unroll
+        for (int j = 0; j < 2; ++j) {
+          const float other = __shfl_xor_sync(0xffffffffu, even ? v[2 + j] : v[j], 4);
+          y[j] = swiglu(even ? v[j] : other, even ? other : v[2 + j], args.alpha, args.limit);
+        }
+        low[i] = pack(y[0], y[1]);
+      } else {
+        const float2 weight = *reinterpret_cast<const float2*>(tile_.weight + 8 * eight + 2 * t);
+        low[i] = pack(v[0] * weight.x, v[1] * weight.y);
+        high[i] = pack(v[2] * weight.x, v[3] * weight.y);
+      }
+    }
+    if (kSwiglu) {
+      store_transposed(
+          staged + static_cast<uint32_t>((8 * piece + row) * kStagedPitch + warp_ * 16), low[0],
+          low[1], low[2], low[3]);
+    } else {
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+        store_transposed(
+            staged + static_cast<uint32_t>((16 * half + piece / 2 * 8 + row) * kStagedPitch +
+                                           warp_ * 32 + piece % 2 * 16),
+            low[2 * half], high[2 * half], low[2 * half + 1], high[2 * half + 1]);
     }
   }
 
@@ -335,8 +351,27 @@ __device__ __forceinline__ void run_math(const Shared<Shape>& shared, int group,
         MOXIE_ROWS(128)
         MOXIE_ROWS(160)
       }
+    } else if constexpr (kCloseRows<Shape>) {
+      const int rows = padded_rows<Shape>(tile.rows);
+      switch (rows) {
+        MOXIE_ROWS(8)
+        MOXIE_ROWS(16)
+        MOXIE_ROWS(24)
+        MOXIE_ROWS(32)
+      }
+      if constexpr (Shape::kRows > 32) switch (rows) {
+          MOXIE_ROWS(40)
+          MOXIE_ROWS(48)
+        }
+      if constexpr (Shape::kRows > 48) switch (rows) {
+          MOXIE_ROWS(56)
+          MOXIE_ROWS(64)
+          MOXIE_ROWS(80)
+          MOXIE_ROWS(96)
+        }
     } else if constexpr (Shape::kRows > 64) {
-      switch (padded_rows<Shape>(tile.rows)) {
+      const int rows = padded_rows<Shape>(tile.rows);
+      switch (rows) {
         MOXIE_ROWS(16)
         MOXIE_ROWS(32)
         MOXIE_ROWS(64)
@@ -345,6 +380,13 @@ __device__ __forceinline__ void run_math(const Shared<Shape>& shared, int group,
         MOXIE_ROWS(160)
         MOXIE_ROWS(192)
       }
+      if constexpr (Shape::kStepBytes == kRowBytes) switch (rows) {
+          MOXIE_ROWS(48)
+          MOXIE_ROWS(80)
+          MOXIE_ROWS(112)
+          MOXIE_ROWS(144)
+          MOXIE_ROWS(176)
+        }
     } else {
       switch (padded_rows<Shape>(tile.rows)) {
         MOXIE_ROWS(8)

@@ -160,6 +160,10 @@ class Loader {
     const GroupedGemmArgs& args = shared_.kernel.args;
     Place tile_at;
     for (;;) {
+      // Math warps may need what is held back here before there is another tile.
+      if (kHeld > 0 &&
+          !__all_sync(kAll, mbarrier_test(&barriers_.tile_full[tile_at.slot], tile_at.parity)))
+        announce_all();
       mbarrier_wait(&barriers_.tile_full[tile_at.slot], tile_at.parity);
       const Tile<Shape>& tile = shared_.tile(tile_at.slot);
       if (tile.product < 0) break;
@@ -180,6 +184,7 @@ class Loader {
       for (int stage = 0; stage < stages_of<Shape>(product.k); ++stage)
         load(x, k_bytes, stage * Shape::kStageSteps, offsets, count);
     }
+    if (kHeld > 0) announce_all();
     async_copy_wait_all();  // no thread ends with copies under way
   }
 
@@ -191,9 +196,12 @@ class Loader {
 
   __device__ int row_of(int i) const { return lane_ / kPieces + kWarpRows * (loader_ + 2 * i); }
 
-  __device__ __forceinline__ void wait_for_first_product(int row_tile) const {
+  __device__ __forceinline__ void wait_for_first_product(int row_tile) {
     const uint32_t all = static_cast<uint32_t>(
         Shape::kGroups * feature_tiles_of<Shape>(shared_.kernel.args.product[0].n));
+    // What is waited for may be this CTA's own work.
+    if (kHeld > 0 && __any_sync(kAll, load_acquire(shared_.kernel.args.finished + row_tile) < all))
+      announce_all();
     while (load_acquire(shared_.kernel.args.finished + row_tile) < all) {
     }
   }
@@ -211,7 +219,7 @@ class Loader {
       // Past the end of k zeros, which meet weights of zero.
       const bool valid = step * Shape::kStepBytes + piece * 16 < k_bytes;
       const uint4* from = reinterpret_cast<const uint4*>(valid ? x + step * Shape::kStepBytes : x);
-      const int rows = Shape::kWarpStrips > 0 ? 8 * count : shared_.kernel.tile_rows;
+      const int rows = kCloseRows<Shape> ? 8 * count : shared_.kernel.tile_rows;
       const uint32_t to = shared_address(shared_.x(at_.slot, i, rows)) +
                           static_cast<uint32_t>(row * Shape::kStepBytes + (place << 4));
 #pragma unroll
@@ -219,14 +227,37 @@ class Loader {
         if (j < count)
           async_copy_16(to + j * 2 * kWarpRows * Shape::kStepBytes, from + offsets[j], valid);
     }
-    async_copy_arrive(&barriers_.x_full[at_.slot]);
+    if constexpr (kLoadersFence<Shape>) {
+      async_copy_commit();
+      if (++held_ > kHeld) {
+        async_copy_wait<kHeld>();
+        announce();
+      }
+    } else {
+      async_copy_arrive(&barriers_.x_full[at_.slot]);
+    }
     at_.advance(1, shared_.kernel.x_stages);
+  }
+
+  // Stages that are under way when the one before them is announced: two less than the ring has.
+  static constexpr int kHeld = kLoadersFence<Shape> && Shape::kStageSteps < kPanelSteps ? 1 : 0;
+  static constexpr unsigned kAll = 0xffffffffu;
+  // The oldest stage held, which has arrived.
+  __device__ __forceinline__ void announce() {
+    fence_shared_for_wgmma();
+    mbarrier_arrive(&barriers_.x_full[oldest_.slot]);
+    oldest_.advance(1, shared_.kernel.x_stages);
+    --held_;
+  }
+  __device__ __forceinline__ void announce_all() {
+    async_copy_wait_all();
+    while (held_ > 0) announce();
   }
 
   const Shared<Shape>& shared_;
   Barriers& barriers_;
-  int loader_, lane_;
-  Place at_;
+  int loader_, lane_, held_ = 0;
+  Place at_, oldest_;
 };
 
 }  // namespace moxie::hopper::grouped

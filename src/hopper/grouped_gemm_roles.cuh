@@ -3,6 +3,7 @@
 
 #include "hopper/grouped_gemm_few_rows.cuh"
 #include "hopper/grouped_gemm_math.cuh"
+#include "hopper/grouped_gemm_panels.cuh"
 #include "hopper/grouped_gemm_producers.cuh"
 #include "hopper/grouped_gemm_shared.cuh"
 

@@ -12,7 +12,7 @@
 
 namespace moxie::hopper::grouped {
 
-constexpr int kMaxMathGroups = 3, kGroupThreads = 128, kLoaders = 2;
+constexpr int kMaxMathGroups = 4, kGroupThreads = 128, kLoaders = 2;
 constexpr int kStepDepth = mxfp4::kPairBlocks * mxfp4::kBlock;  // 64 of k: 4 wgmmas
 constexpr int kPanelSteps = mxfp4::kPanelBlocks / mxfp4::kPairBlocks;
 static_assert(mxfp4::kPanelBlocks % mxfp4::kPairBlocks == 0);
@@ -33,13 +33,12 @@ struct Few {
   static constexpr int kStageSteps = kPanelSteps, kSlotSteps = kPanelSteps;
   static constexpr int kScaleSlots = kSlots, kStepBytes = kRowBytes;
 };
-// For few rows, with one or two tiles of 64 features a warpgroup.
-template <int kTiles>
-struct Sparse {
-  static constexpr int kWarpStrips = 0, kGroupWarps = 4;  // warpgroups
-  static constexpr int kGroups = 3, kM = kTiles, kRows = 64;
-  static constexpr int kStageSteps = 3;              // steps of rows in a stage
-  static constexpr int kSlotSteps = kPanelSteps;     // of weights in a slot
+// For some rows, by panels of weights. Rows come by panels, too, where two of them fit.
+template <int kWarpgroups, int kMaxRows>
+struct Panels {
+  static constexpr int kWarpStrips = 0, kGroupWarps = 4;
+  static constexpr int kGroups = kWarpgroups, kM = 1, kRows = kMaxRows;
+  static constexpr int kStageSteps = kMaxRows <= 48 ? kPanelSteps : 3, kSlotSteps = kPanelSteps;
   static constexpr int kScaleSlots = kMaxCodeSlots;  // a slot's scales are copied with its codes
   static constexpr int kStepBytes = kRowBytes;       // of a row
 };
@@ -51,7 +50,10 @@ struct Dense {
   static constexpr int kStepBytes = kRowBytes;
 };
 // The same with rows of e4m3: a step of a row is half as long.
-struct Fp8Sparse : Sparse<1> {
+struct Fp8Sparse {
+  static constexpr int kWarpStrips = 0, kGroupWarps = 4;
+  static constexpr int kGroups = 3, kM = 1, kRows = 64, kStageSteps = 3, kSlotSteps = kPanelSteps;
+  static constexpr int kScaleSlots = kMaxCodeSlots;
   static constexpr int kStepBytes = kStepDepth;
 };
 struct Fp8Dense : Dense {
@@ -65,12 +67,24 @@ template <class Shape>
 constexpr int kChains = 1;
 template <>
 inline constexpr int kChains<Fp8TwoChains> = 2;
+// Up to 96 rows: steps of a stage lie as close as the rows that there are let them, and results go
+// to memory from registers.
+template <class Shape>
+constexpr bool kCloseRows = false;
+template <>
+inline constexpr bool kCloseRows<Few> = true;
+template <int kWarpgroups, int kMaxRows>
+inline constexpr bool kCloseRows<Panels<kWarpgroups, kMaxRows>> = true;
+// Loaders wait for the copies of rows and fence them for wgmma. Math warps would wait for more than
+// these.
+template <class Shape>
+constexpr bool kLoadersFence = kCloseRows<Shape> && Shape::kWarpStrips == 0;
 template <class Shape>
 constexpr bool kWholePanels = Shape::kSlotSteps == kPanelSteps;
 template <class Shape>
 constexpr int kSlotBytes = Shape::kSlotSteps * kTileStrips * kPairCodes;
 constexpr int kScaleBytes = kPanelSteps * kTileStrips * kPairScales;  // of a panel
-static_assert(kPanelSteps % Dense::kSlotSteps == 0 && kPanelSteps % Sparse<1>::kStageSteps == 0);
+static_assert(kPanelSteps % Dense::kSlotSteps == 0 && kPanelSteps % Fp8Sparse::kStageSteps == 0);
 template <class Shape>
 constexpr int kMathWarps = Shape::kGroups * Shape::kGroupWarps;
 template <class Shape>
@@ -78,14 +92,16 @@ constexpr int kThreads = (kMathWarps<Shape> + 4) * 32;
 // Memory of a group between registers and stores of whole rows; two slots where more than one is
 // written for a tile.
 template <class Shape>
-constexpr int kStagedSlots = Shape::kWarpStrips > 0       ? 0
+constexpr int kStagedSlots = kCloseRows<Shape>            ? 0
                              : Shape::kRows > kStagedRows ? 2
                                                           : 1;
 template <class Shape>
 constexpr int kStagedBytes = kStagedSlots<Shape> * kStagedRows * kStagedPitch;
-// All registers of an SM: 384 threads begin with 168, 512 with 128.
+// All registers of an SM: 384 threads begin with 168, 512 with 128, 640 with 96.
 template <class Shape>
-constexpr int kMathRegisters = Shape::kGroups == 3 ? 152 : 224;
+constexpr int kMathRegisters = Shape::kGroups == 2   ? 224
+                               : Shape::kGroups == 3 ? 152
+                                                     : 104;
 constexpr int kProducerRegisters = 56;
 
 // What a CTA does next; product < 0: nothing more.
@@ -167,6 +183,8 @@ MOXIE_HOST_DEVICE constexpr int feature_tiles_of(int n) {
 template <class Shape>
 MOXIE_HOST_DEVICE constexpr int padded_rows(int rows) {
   if (kChains<Shape> == 2) return (rows + 63) / 64 * 64;
+  if (kCloseRows<Shape>) return rows <= 64 ? (rows + 7) / 8 * 8 : (rows + 15) / 16 * 16;
+  if (Shape::kStepBytes == kRowBytes) return (rows + 15) / 16 * 16;
   if (Shape::kRows > 64) return rows <= 16 ? 16 : (rows + 31) / 32 * 32;
   return rows <= 32 ? (rows + 7) / 8 * 8 : (rows + 15) / 16 * 16;
 }

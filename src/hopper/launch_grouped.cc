@@ -60,7 +60,8 @@ void launch_piece(const ::moxie::GroupedGemmArgs& args, const Parts& at, int64_t
   const GroupedGemmConfig config = select_grouped_gemm_config(static_cast<double>(rows) / experts,
                                                               experts, k, 0, device.num_sms);
   MOXIE_CUDA_CHECK(launch_row_tiles(
-      {entries, config.tile_rows, at.row_tiles, at.num_row_tiles, at.tickets}, stream));
+      {entries, config.tile_rows, config.row_step, at.row_tiles, at.num_row_tiles, at.tickets},
+      stream));
 
   // The kernel follows one list, to rows of x or to rows of out, and finds the weight of an entry
   // by the same number; with another list beside it rows are copied.

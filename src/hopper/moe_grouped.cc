@@ -88,7 +88,7 @@ cudaError_t launch_moe_grouped(const MoeGroupedArgs& args, const GroupedGemmConf
     route.rows = rows;
     route.all_experts = sizes.all_experts, route.num_experts = sizes.num_experts;
     route.first_expert = sizes.first_expert, route.experts_per_token = sizes.experts_per_token;
-    route.tile_rows = config.tile_rows;
+    route.tile_rows = config.tile_rows, route.row_step = config.row_step;
     route.expert_ids = at.expert_ids, route.weights = at.weights;
     if (args.logits != nullptr) {
       const int64_t bytes = first * args.logits_stride * (args.logits_bf16 ? 2 : 4);

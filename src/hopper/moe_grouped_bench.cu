@@ -72,11 +72,12 @@ double bytes_touched(int rows, int experts) {
 
 using Shape = GroupedGemmTiles;
 constexpr std::pair<Shape, int> kAllConfigs[] = {
-    {Shape::kEightWarps, 8},    {Shape::kEightWarps, 16},   {Shape::kEightWarps, 24},
-    {Shape::kEightWarps, 32},   {Shape::kOneTile, 16},      {Shape::kOneTile, 32},
-    {Shape::kOneTile, 64},      {Shape::kTwoTiles, 32},     {Shape::kTwoTiles, 64},
-    {Shape::kManyRows, 128},    {Shape::kManyRows, 192},    {Shape::kFp8OneTile, 64},
-    {Shape::kFp8ManyRows, 192}, {Shape::kFp8TwoChains, 320}};
+    {Shape::kEightWarps, 8},   {Shape::kEightWarps, 16},   {Shape::kEightWarps, 32},
+    {Shape::kFourGroups, 16},  {Shape::kFourGroups, 24},   {Shape::kFourGroups, 32},
+    {Shape::kThreeGroups, 16}, {Shape::kThreeGroups, 32},  {Shape::kThreeGroups, 48},
+    {Shape::kMoreRows, 48},    {Shape::kMoreRows, 64},     {Shape::kMoreRows, 80},
+    {Shape::kMoreRows, 96},    {Shape::kManyRows, 128},    {Shape::kManyRows, 192},
+    {Shape::kFp8OneTile, 64},  {Shape::kFp8ManyRows, 192}, {Shape::kFp8TwoChains, 320}};
 
 void bench(BenchReport& report, const Choice& choice, int experts, const std::vector<Row>& rows,
            cudaStream_t stream, int num_sms) {

@@ -14,14 +14,14 @@ namespace moxie::hopper {
 namespace {
 
 using Shape = GroupedGemmTiles;
-constexpr std::pair<Shape, int> kAllShapes[] = {{Shape::kEightWarps, 8},  {Shape::kEightWarps, 16},
-                                                {Shape::kEightWarps, 32}, {Shape::kOneTile, 16},
-                                                {Shape::kOneTile, 64},    {Shape::kTwoTiles, 32},
-                                                {Shape::kTwoTiles, 64},   {Shape::kManyRows, 192}};
+constexpr std::pair<Shape, int> kAllShapes[] = {
+    {Shape::kEightWarps, 8},   {Shape::kEightWarps, 16}, {Shape::kEightWarps, 32},
+    {Shape::kFourGroups, 16},  {Shape::kFourGroups, 32}, {Shape::kThreeGroups, 24},
+    {Shape::kThreeGroups, 48}, {Shape::kMoreRows, 96},   {Shape::kManyRows, 192}};
 
 struct Options {
   bool from_logits = false, with_residual = false;
-  GroupedGemmTiles shape = GroupedGemmTiles::kOneTile;
+  GroupedGemmTiles shape = GroupedGemmTiles::kManyRows;
   int tile_rows = 0;  // 0: as select_moe_grouped_config says
   int runs = 1;
 };
@@ -58,8 +58,9 @@ class MoeGrouped : public testing::Test {
 
 TEST_F(MoeGrouped, StaysWithinItsBoundForEveryNumberOfRowsOfAnExpert) {
   // One expert gets all rows: every N, its edges, and several row tiles.
-  for (const int rows : {1,  7,  8,  9,  16,  17,  24,  32,  33,  48,  49,
-                         64, 65, 96, 97, 128, 129, 160, 161, 192, 193, 400}) {
+  for (const int rows :
+       {1,  7,  8,  9,  16,  17,  24,  25,  32,  33,  40,  41,  48,  49,  55,  64,  65,
+        80, 81, 96, 97, 112, 113, 128, 129, 144, 145, 160, 161, 176, 177, 192, 193, 400}) {
     const Problem p = random_problem(sizes(rows, 96, 64, 1, 1));
     for (const auto& [shape, tile_rows] : kAllShapes)
       expect_within_bound(p, {false, rows % 2 == 0, shape, tile_rows});
@@ -110,7 +111,7 @@ TEST_F(MoeGrouped, AdversarialRouting) {
 
 TEST_F(MoeGrouped, TheSameBitsInEveryRunAndEveryBatch) {
   Problem all = random_problem(sizes(300, 416, 288, 8, 4));
-  const std::vector<bf16> together = run(all, {true, true, Shape::kOneTile, 0, 3});
+  const std::vector<bf16> together = run(all, {true, true, Shape::kManyRows, 0, 3});
   EXPECT_TRUE(run(all, {true, true}) == together);
   for (const auto& [shape, tile_rows] : kAllShapes)
     EXPECT_TRUE(run(all, {true, true, shape, tile_rows}) == together)
@@ -126,20 +127,21 @@ struct Routed {
   std::vector<float> weights;
   std::vector<RowTile> tiles;
 };
-Routed route(const std::vector<bf16>& logits, int rows, int experts, int per_token, int tile_rows) {
+constexpr int kTileRows = 32, kRowStep = 8;
+Routed route(const std::vector<bf16>& logits, int rows, int experts, int per_token) {
   const cuda::DeviceBuffer<bf16> d_logits(logits);
   const size_t entries = idx(rows) * idx(per_token);
   const cuda::DeviceBuffer<int32_t> ids(entries), sources(entries), positions(entries);
   const cuda::DeviceBuffer<int32_t> offsets(idx(experts) + 1), num(1);
   const cuda::DeviceBuffer<int32_t> histograms(idx(route_chunks(rows)) * idx(experts));
   const cuda::DeviceBuffer<float> weights(entries);
-  const auto tiles = idx(max_row_tiles(static_cast<int64_t>(entries), experts, tile_rows));
+  const auto tiles = idx(max_row_tiles(static_cast<int64_t>(entries), experts, kTileRows));
   const cuda::DeviceBuffer<RowTile> row_tiles(tiles);
   const cuda::DeviceBuffer<uint32_t> finished(tiles), tickets(1);
   RouteListArgs args;
   args.logits = d_logits.data(), args.logits_stride = experts, args.rows = rows;
   args.all_experts = args.num_experts = experts, args.experts_per_token = per_token;
-  args.tile_rows = tile_rows;
+  args.tile_rows = kTileRows, args.row_step = kRowStep;
   args.expert_ids = ids.data(), args.weights = weights.data(), args.sources = sources.data();
   args.row_tiles = row_tiles.data(), args.num_row_tiles = num.data();
   args.finished = finished.data(), args.tickets = tickets.data();
@@ -166,7 +168,7 @@ TEST_F(MoeGrouped, RoutesAsTheContractSays) {
     for (size_t i = 0; i < logits.size(); i += 3) logits[i] = to_bf16(i % 2 == 0 ? 0.0f : -0.0f);
     for (size_t i = 1; i < logits.size(); i += 7) logits[i] = bf16{0x7fc0};
     for (size_t i = 5; i < logits.size(); i += 11) logits[i] = bf16{0xff80};  // -infinity
-    const Routed got = route(logits, rows, experts, per_token, 16);
+    const Routed got = route(logits, rows, experts, per_token);
     std::vector<std::vector<int32_t>> lists(idx(experts));
     for (int row = 0; row < rows; ++row) {
       const bf16* l = logits.data() + idx(row) * idx(experts);
@@ -196,12 +198,13 @@ TEST_F(MoeGrouped, RoutesAsTheContractSays) {
     for (int e = 0; e < experts; ++e) {
       const std::vector<int32_t>& list = lists[idx(e)];
       ASSERT_EQ(got.offsets[idx(e)], static_cast<int32_t>(position));
-      for (size_t i = 0; i < list.size(); i += 16, ++tile) {
+      const auto of_expert = static_cast<int32_t>(list.size());
+      const int32_t each = even_tile_rows(of_expert, kTileRows, kRowStep);
+      for (int32_t i = 0; i < of_expert; i += each, ++tile) {
         ASSERT_LT(tile, got.tiles.size());
         EXPECT_EQ(got.tiles[tile].expert, e);
-        EXPECT_EQ(got.tiles[tile].begin, static_cast<int32_t>(position + i));
-        EXPECT_EQ(got.tiles[tile].rows,
-                  static_cast<int32_t>(std::min<size_t>(16, list.size() - i)));
+        EXPECT_EQ(got.tiles[tile].begin, static_cast<int32_t>(position) + i);
+        EXPECT_EQ(got.tiles[tile].rows, std::min(each, of_expert - i));
       }
       for (const int32_t entry : list) {
         ASSERT_EQ(got.sources[position], entry) << "expert " << e;
@@ -214,9 +217,25 @@ TEST_F(MoeGrouped, RoutesAsTheContractSays) {
   }
 }
 
+TEST(EvenTileRows, AreMultiplesThatNeedNoMoreTilesThanFullOnes) {
+  EXPECT_EQ(even_tile_rows(520, 192, 16), 176);  // and 168
+  EXPECT_EQ(even_tile_rows(2048, 192, 16), 192);
+  EXPECT_EQ(even_tile_rows(193, 192, 16), 112);
+  EXPECT_EQ(even_tile_rows(33, 32, 32), 32);
+  EXPECT_GT(even_tile_rows(0, 192, 16), 0);  // something to divide by
+  for (const auto& [tile_rows, row_step] :
+       {std::pair{8, 8}, {16, 16}, {64, 64}, {128, 16}, {192, 16}, {320, 64}})
+    for (int rows = 1; rows <= 1000; ++rows) {
+      const int each = even_tile_rows(rows, tile_rows, row_step);
+      ASSERT_EQ(each % row_step, 0) << rows;
+      ASSERT_LE(each, tile_rows) << rows;
+      ASSERT_EQ((rows + each - 1) / each, (rows + tile_rows - 1) / tile_rows) << rows;
+    }
+}
+
 TEST(GroupedGemmConfig, FitsIntoSharedMemory) {
   for (const int k : {32, 96, 160, 192, 544, 640, 768, 2880, 8192})
-    for (const double rows : {1.0, 6.0, 7.0, 12.0, 13.0, 24.0, 25.0, 80.0, 81.0, 512.0})
+    for (const double rows : {1.0, 6.0, 7.0, 20.0, 21.0, 40.0, 41.0, 80.0, 81.0, 512.0})
       for (const Activations activations : {Activations::kBf16, Activations::kFp8}) {
         const GroupedGemmConfig config =
             select_grouped_gemm_config(rows, 32, k, 2880, 132, activations);

@@ -86,8 +86,8 @@ std::vector<LinearConfig> configs_for(int rows, int n, int k, int num_sms, const
     LinearConfig config;
     config.kernel = LinearConfig::Kernel::kGrouped;
     config.grouped = grouped_gemm_config(
-        tile_rows > 64 ? GroupedGemmTiles::kManyRows : GroupedGemmTiles::kOneTile, tile_rows, k, 0,
-        num_sms);
+        tile_rows > 48 ? GroupedGemmTiles::kManyRows : GroupedGemmTiles::kThreeGroups, tile_rows, k,
+        0, num_sms);
     configs.push_back(config);
   }
   return configs;

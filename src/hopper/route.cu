@@ -123,11 +123,12 @@ __device__ void place(const RouteListArgs& args, int chunk_rows, int chunks) {
     if (args.positions != nullptr) args.positions[entry] = position;
   }
   if (blockIdx.x != 0) return;
-  const int tiles = (total + args.tile_rows - 1) / args.tile_rows;
+  const int tile_rows = even_tile_rows(total, args.tile_rows, args.row_step);
+  const int tiles = (total + tile_rows - 1) / tile_rows;
   const int first_tile = sum_below(tiles, of_warps);
   for (int i = 0; i < tiles; ++i) {
-    args.row_tiles[first_tile + i] = {thread, offset + i * args.tile_rows,
-                                      min(args.tile_rows, total - i * args.tile_rows)};
+    args.row_tiles[first_tile + i] = {thread, offset + i * tile_rows,
+                                      min(tile_rows, total - i * tile_rows)};
     args.finished[first_tile + i] = 0;
   }
   if (args.row_offsets != nullptr && thread < args.num_experts) {

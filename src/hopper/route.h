@@ -21,7 +21,7 @@ namespace moxie::hopper {
 //   expert_ids  [rows, experts_per_token]   int32, in or out
 //   weights     [rows, experts_per_token]   float32, in or out
 //   sources     [rows * experts_per_token]  entries sorted by local expert, then by entry
-//   row_tiles   entries of one expert in pieces of tile_rows, with local expert numbers
+//   row_tiles   entries of one expert in pieces of even_tile_rows(), with local expert numbers
 //   finished    [row tiles], set to zero; tickets: one, set to zero
 //   histograms  [route_chunks(rows), num_experts] scratch
 struct RouteListArgs {
@@ -30,7 +30,7 @@ struct RouteListArgs {
   int64_t logits_stride = 0;  // elements
   int rows = 0, all_experts = 0, experts_per_token = 0;
   int first_expert = 0, num_experts = 0;
-  int tile_rows = 0;
+  int tile_rows = 0, row_step = 1;  // as in GroupedGemmConfig
   int32_t* expert_ids = nullptr;
   float* weights = nullptr;
   int32_t* sources = nullptr;

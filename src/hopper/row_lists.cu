@@ -1,6 +1,6 @@
 // Row tiles and lists on Hopper. Implements row_lists.h.
 //
-// Work    tiles: one CTA; a thread has tile_rows neighbours of an expert and cuts them where an
+// Work    tiles: one CTA; a thread has a tile of neighbours of an expert and cuts them where an
 //         entry is skipped. Rows: a CTA copies one at a time
 // Cost    latency; the copies, their bytes twice
 #include <algorithm>
@@ -65,6 +65,7 @@ __device__ void for_each_run(const EntryLists& entries, int begin, int end, cons
 __global__ void __launch_bounds__(kThreads)
     grouped_gemm_row_tiles(const __grid_constant__ RowTilesArgs args) {
   __shared__ int begins[kMaxExperts], ends[kMaxExperts], first_pieces[kMaxExperts];
+  __shared__ int tile_rows[kMaxExperts];
   __shared__ int of_warps[kWarps];
   const EntryLists& entries = args.entries;
   const int thread = static_cast<int>(threadIdx.x);
@@ -76,7 +77,9 @@ __global__ void __launch_bounds__(kThreads)
     };
     begins[thread] = here(thread);
     ends[thread] = max(begins[thread], here(thread + 1));
-    pieces = (ends[thread] - begins[thread] + args.tile_rows - 1) / args.tile_rows;
+    const int rows = ends[thread] - begins[thread];
+    tile_rows[thread] = even_tile_rows(rows, args.tile_rows, args.row_step);
+    pieces = (rows + tile_rows[thread] - 1) / tile_rows[thread];
   }
   int all_pieces;
   const int first_piece = sum_below(pieces, of_warps, &all_pieces);
@@ -96,8 +99,8 @@ __global__ void __launch_bounds__(kThreads)
         else
           above = middle;
       }
-      begin = begins[expert] + (piece - first_pieces[expert]) * args.tile_rows;
-      end = min(begin + args.tile_rows, ends[expert]);
+      begin = begins[expert] + (piece - first_pieces[expert]) * tile_rows[expert];
+      end = min(begin + tile_rows[expert], ends[expert]);
       for_each_run(entries, begin, end, [&](int, int) { ++runs; });
     }
     int all_runs;

@@ -22,7 +22,7 @@ struct EntryLists {
   int64_t x_rows = 0, out_rows = 0;
 };
 
-// The entries of each expert in tiles of at most tile_rows neighbours, without those skipped; sets
+// The entries of each expert in tiles of even_tile_rows() neighbours, without those skipped; sets
 // *num_row_tiles and *tickets = 0.
 //
 //   row_tiles  [rows]
@@ -30,7 +30,7 @@ struct EntryLists {
 // REQUIRES experts <= kMaxExperts.
 struct RowTilesArgs {
   EntryLists entries;
-  int tile_rows = 0;
+  int tile_rows = 0, row_step = 1;  // as in GroupedGemmConfig
   RowTile* row_tiles = nullptr;
   int32_t* num_row_tiles = nullptr;
   uint32_t* tickets = nullptr;
