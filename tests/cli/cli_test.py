@@ -420,9 +420,12 @@ class Run(unittest.TestCase):
         self.assertEqual(err, b"")
 
     def test_ctrl_c_prints_what_there_is(self):
-        process = subprocess.Popen([PROGRAM, "run", model("endless"), "hi"],
+        # Without a buffer: communicate() reads past it, and what the first read left there is lost.
+        process = subprocess.Popen([PROGRAM, "run", model("endless"), "hi"], bufsize=0,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        first = process.stdout.read(10)
+        first = b""
+        while len(first) < 10:
+            first += process.stdout.read(10 - len(first))
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
         self.assertEqual(process.returncode, 130)
