@@ -106,20 +106,21 @@ __device__ __forceinline__ void request(const Shared& shared, const Unit& unit, 
             static_cast<uint32_t>(unit.blocks * kBlockScales), full);
 }
 
-// Asks for weights, a lane a slot: for the first units before they are listed, then for others as
-// slots get free. Issuing copies takes time that math warps do not have.
-__device__ __forceinline__ void ask_for_weights(const Shared& shared, int lane) {
-  const Kernel& kernel = shared.kernel;
-  bool done = lane >= kernel.slots;
-  {
-    const Unit unit =
-        Units(shared, static_cast<int>(blockIdx.x), shared.lists().first_is_mine != 0, lane).get();
-    done = done || unit.blocks == 0;
+// Asks for the first weights, a lane a slot, before units are listed. Whether that was all for this
+// lane's slot.
+__device__ __forceinline__ bool ask_for_first_weights(const Shared& shared, int lane) {
+  const Unit unit =
+      Units(shared, static_cast<int>(blockIdx.x), shared.lists().first_is_mine != 0, lane).get();
+  const bool done = lane >= shared.kernel.slots || unit.blocks == 0;
 #pragma unroll 1
-    for (int first = 0; first < 32; first += kAskTogether)  // nobody's scales behind all codes
-      if (!done && lane >= first && lane < first + kAskTogether) request(shared, unit, lane);
-  }
-  named_barrier(kListed, (kernel.warps + 1) * 32);
+  for (int first = 0; first < 32; first += kAskTogether)  // nobody's scales behind all codes
+    if (!done && lane >= first && lane < first + kAskTogether) request(shared, unit, lane);
+  return done;
+}
+
+// Asks for others as slots get free. Issuing copies takes time that math warps do not have.
+__device__ __forceinline__ void ask_for_weights(const Shared& shared, int lane, bool done) {
+  const Kernel& kernel = shared.kernel;
   // A slot is always the same warp's, so that this never waits for a phase before the last.
   const int warp_slots = (kernel.slots - 1 - lane % kernel.warps) / kernel.warps + 1;
   const int step = warp_slots * kernel.warps;
@@ -333,31 +334,36 @@ __global__ void __launch_bounds__(kMaxThreads, 1)
   if (has_output && args.residual != nullptr)
     residual = load_bf16(args.residual + out_row * args.residual_stride + out_at);
   if (rows > 1) __syncthreads();  // all rows are routed
+  bool any_large = false, asked = false;
   if (warp == asker) {
     __syncwarp();  // row 0 is routed
     make_lists(shared, lane);
     __syncwarp();  // the lists are written
     named_barrier_arrive(kReady, static_cast<int>(blockDim.x));
     if (lane == 0) MOXIE_MARK(2);
-    ask_for_weights(shared, lane);
+    asked = ask_for_first_weights(shared, lane);
   } else {
     named_barrier(kReady, static_cast<int>(blockDim.x));  // lists, x, barriers are there
-    const bool any_large = shared.lists().large[kMoeStreamMaxRows] != 0;
+    any_large = shared.lists().large[kMoeStreamMaxRows] != 0;
     if (any_large) {
       if (warp < asker) scale_large_rows(shared, thread, asker * 32);
       named_barrier(kScaled, static_cast<int>(blockDim.x) - 32);
     }
-    if (warp < asker) {
-      list_units(shared, thread, asker * 32);
-      named_barrier(kListed, (asker + 1) * 32);
+    if (warp < asker) list_units(shared, thread, asker * 32);
+  }
+  if (warp <= asker) {
+    // In one place for all: synccheck takes a barrier for divergent otherwise.
+    named_barrier(kListed, (asker + 1) * 32);
+    if (warp == asker)
+      ask_for_weights(shared, lane, asked);
+    else
       run_math(shared, warp, lane, any_large);
+  } else {
+    request_bias(shared);
+    if (warp == asker + 1) {
+      fetch_inner(shared, lane, any_large);
     } else {
-      request_bias(shared);
-      if (warp == asker + 1) {
-        fetch_inner(shared, lane, any_large);
-      } else {
-        store_inner(shared, lane);
-      }
+      store_inner(shared, lane);
     }
   }
   if (thread == 0) MOXIE_MARK(6);
