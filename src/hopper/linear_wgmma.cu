@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(S::kThreads, 1)
     }
     __syncwarp();
     if (in_cluster) cluster_arrive_relaxed();
-    __syncthreads();  // barriers are initialised
+    named_barrier_arrive(kInitialised, S::kThreads);
     let_next_kernel_start();
     if (S::kShareRows) cluster_wait();  // the other CTA's too
     if (threadIdx.x == S::kMathThreads) {
@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(S::kThreads, 1)
     Ahead<S> ahead;
     begin(weights, ahead);
     if (in_cluster) cluster_arrive_relaxed();
-    __syncthreads();  // barriers are initialised
+    named_barrier(kInitialised, S::kThreads);  // so are the barriers
     if (S::kTurns && group == S::kGroups - 1) named_barrier_arrive(kFirstTurn, 256);
     float sums[S::kRows / 2];
     Place place;

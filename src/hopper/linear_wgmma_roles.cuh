@@ -25,6 +25,7 @@ constexpr int kUnitBytes = 512;   // sums of a strip and 8 rows, as wgmma leaves
 constexpr int kStagedPitch = 48;  // 16 features of a row and 16 bytes more, so that banks differ
 constexpr int kStagedBytes = 32 * kStagedPitch;  // of a warp
 constexpr int kFirstTurn = 1;                    // named barriers, one a warpgroup
+constexpr int kInitialised = 7;                  // another, of all threads
 constexpr int kMaxStages = 8, kMaxDepthGroups = 2;
 constexpr int kSharedLimit = 227 * 1024;
 
