@@ -152,10 +152,11 @@ __device__ __forceinline__ void store_inner(const Shared& shared, int lane) {
   const MoeStreamPlan& plan = kernel.plan;
   const Lists& lists = shared.lists();
   const int cta = static_cast<int>(blockIdx.x), turns = plan.turns(cta), row = lane % kStripRows;
+  // The other product's, too, which all threads read after the last barrier.
+  mbarrier_wait(shared.bias_full(), 0);
   if (lists.first_is_mine == 0) return;
   const float* sums = shared.at<float>(kernel.at.sums) + row;
   const float* bias = shared.at<float>(kernel.at.up_bias) + row;
-  mbarrier_wait(shared.bias_full(), 0);
   int rest = cta;
   for (int place = 0; place < lists.places; ++place) {
     const int strips = turns + (rest < plan.rest ? 1 : 0);
@@ -481,7 +482,9 @@ MoeStreamConfig select_moe_stream_config(const MoeSizes& sizes, int num_sms,
   const int most_warps = options.warps > 0 ? options.warps : 12;
   // A thread an output; a slot a warp.
   const int least_warps = (static_cast<int>(sizes.rows) * owned_max(c.plan) * kStripRows + 31) / 32;
-  const int fewest = std::max(least_warps, options.warps > 0 ? options.warps : 8);
+  // Some route a row each, and others fetch x meanwhile.
+  const int fewest = std::max({least_warps, static_cast<int>(sizes.rows) - kOtherWarps + 1,
+                               options.warps > 0 ? options.warps : 8});
   for (c.warps = std::min(most_warps, kMaxWarps); c.warps >= fewest; --c.warps)
     for (c.slots = std::min(options.slots > 0 ? options.slots : 2 * c.warps, kMaxSlots);
          c.slots >= std::max(c.warps, options.slots); --c.slots) {
@@ -497,8 +500,8 @@ bool supports_moe_stream(const MoeSizes& sizes, int num_sms) {
 }
 
 bool supports_moe_stream_swiglu(float alpha, float limit) {
-  // g * sigmoid(alpha * g) is never less than -0.28 / alpha.
-  return std::max(double{limit}, 1 / double{alpha}) * (double{limit} + 1) < 0x1p62;
+  // g * sigmoid(alpha * g) is never less than -0.28 / alpha, for alpha above 0.
+  return alpha > 0 && std::max(double{limit}, 1 / double{alpha}) * (double{limit} + 1) < 0x1p62;
 }
 
 std::string to_string(const MoeStreamConfig& c) {

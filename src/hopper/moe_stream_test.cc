@@ -250,6 +250,13 @@ TEST(MoeStreamConfig, FitsIntoSharedMemoryAndDealsEveryStripOnce) {
   EXPECT_TRUE(supports_moe_stream_swiglu(1.702f, 7));
   EXPECT_FALSE(supports_moe_stream_swiglu(1.702f, std::numeric_limits<float>::infinity()));
   EXPECT_FALSE(supports_moe_stream_swiglu(0x1p-80f, 7));
+  for (const float alpha : {0.0f, -0.0f, -1.702f, std::numeric_limits<float>::quiet_NaN()})
+    EXPECT_FALSE(supports_moe_stream_swiglu(alpha, 7)) << alpha;
+  // Few warps are not enough to route eight rows and to fetch them.
+  for (const int warps : {1, 2, 4, 5, 6})
+    EXPECT_EQ(select_moe_stream_config(sizes(8, 32, 32, 32, 4), 132, {.warps = warps}).slots > 0,
+              warps >= 6)
+        << warps;
   EXPECT_FALSE(supports_moe_stream(sizes(9, 2880, 2880, 32, 2), 132));
   EXPECT_FALSE(supports_moe_stream(sizes(5, 2880, 2880, 32, 8), 132));
   EXPECT_FALSE(supports_moe_stream(sizes(1, 24, 32, 32, 4), 132));
