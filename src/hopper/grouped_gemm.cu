@@ -105,6 +105,7 @@ GroupedGemmConfig grouped_gemm_config(GroupedGemmTiles shape, int tile_rows, int
   config.code_slots = many ? max_code_slots<Dense>(k, second_k) : 3;
   if (fp8_many) config.code_slots = std::min(3, max_code_slots<Fp8Dense>(k, second_k));
   if (shape < GroupedGemmTiles::kManyRows) config.code_slots = config.x_stages = Few::kSlots;
+  // Its loaders hold a stage back: with two in the ring nobody would go on.
   if (shape == GroupedGemmTiles::kMoreRows) config.x_stages = 3;
   while (config.code_slots > 2 && shared_bytes_of(config) > kSharedLimit) --config.code_slots;
   while (config.x_stages < kMaxStages) {

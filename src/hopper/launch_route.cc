@@ -12,8 +12,7 @@
 namespace moxie::hopper {
 namespace {
 
-constexpr int kTileRows = 64;          // of row tiles that nobody reads here
-constexpr int kSmallChunkRows = 2048;  // route.cu takes smaller chunks up to here
+constexpr int kTileRows = 64;  // of row tiles that nobody reads here
 
 // The parts of the workspace, each 256-byte aligned.
 class Parts : public WorkspaceParts {
@@ -23,7 +22,7 @@ class Parts : public WorkspaceParts {
     const int64_t tiles = max_row_tiles(slots, static_cast<int>(shape.experts), kTileRows);
     // Enough for fewer rows too, which are taken in smaller chunks, and so may have more of them.
     const int rows = static_cast<int>(shape.rows);
-    const int chunks = std::max(route_chunks(rows), route_chunks(std::min(rows, kSmallChunkRows)));
+    const int chunks = max_route_chunks(rows);
     histograms = take<int32_t>(chunks * shape.experts);
     slots_by_expert = take<int32_t>(slots);
     row_tiles = take<RowTile>(tiles);

@@ -20,7 +20,9 @@ class Parts : public WorkspaceParts {
     const int64_t tiles = max_row_tiles(entries, sizes.num_experts, config.tile_rows);
     expert_ids = take<int32_t>(entries);
     weights = take<float>(entries);
-    histograms = take<int32_t>(int64_t{route_chunks(static_cast<int>(rows))} * sizes.num_experts);
+    // The last piece may have fewer rows, in more chunks.
+    histograms =
+        take<int32_t>(int64_t{max_route_chunks(static_cast<int>(rows))} * sizes.num_experts);
     sources = take<int32_t>(entries);
     row_tiles = take<RowTile>(tiles);
     finished = take<uint32_t>(tiles);

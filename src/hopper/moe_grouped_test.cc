@@ -233,6 +233,22 @@ TEST(EvenTileRows, AreMultiplesThatNeedNoMoreTilesThanFullOnes) {
     }
 }
 
+TEST(MoeGroupedWorkspace, IsNeverLargerForFewerRows) {
+  // From 2049 rows on routing has fewer chunks than for 2048.
+  for (const auto& [hidden, inner, experts, per_token] :
+       {std::tuple{1024, 512, 512, 1}, {2880, 2880, 128, 4}, {64, 32, 512, 1}}) {
+    MoeSizes s = sizes(1, hidden, inner, experts, per_token);
+    const GroupedGemmConfig config = grouped_gemm_config(Shape::kEightWarps, 8, hidden, inner, 132);
+    int64_t before = 0;
+    for (const int rows : {1, 31, 32, 33, 1000, 2016, 2047, 2048, 2049, 2080, 2100, 4096, 4097}) {
+      s.rows = rows;
+      const int64_t bytes = moe_grouped_workspace_bytes(s, config);
+      EXPECT_GE(bytes, before) << rows << " rows, " << experts << " experts";
+      before = bytes;
+    }
+  }
+}
+
 TEST(GroupedGemmConfig, FitsIntoSharedMemory) {
   for (const int k : {32, 96, 160, 192, 544, 640, 768, 2880, 8192})
     for (const double rows : {1.0, 6.0, 7.0, 20.0, 21.0, 40.0, 41.0, 80.0, 81.0, 512.0})

@@ -208,7 +208,7 @@ __global__ void __launch_bounds__(kCombineThreads)
   }
 }
 
-int chunk_rows_of(int rows) { return rows <= 2048 ? 32 : kMaxChunkRows; }
+int chunk_rows_of(int rows) { return rows <= kSmallChunkRows ? 32 : kMaxChunkRows; }
 
 template <class... Parameters, class... Values>
 cudaError_t launch(void (*kernel)(Parameters...), int ctas, int threads, cudaStream_t stream,

@@ -4,6 +4,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <cstdint>
 
 #include "hopper/grouped_gemm.h"
@@ -44,6 +45,11 @@ struct RouteListArgs {
 
 // Parts of the rows that CTAs take.
 int route_chunks(int rows);
+// The most chunks of any call of up to `rows` rows: up to kSmallChunkRows they are smaller.
+inline constexpr int kSmallChunkRows = 2048;
+inline int max_route_chunks(int rows) {
+  return std::max(route_chunks(rows), route_chunks(std::min(rows, kSmallChunkRows)));
+}
 // An upper bound of the number of row tiles.
 int64_t max_row_tiles(int64_t entries, int num_experts, int tile_rows);
 // REQUIRES 1 <= rows; all_experts and num_experts <= kMaxExperts; experts_per_token <=
