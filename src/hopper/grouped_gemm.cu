@@ -97,8 +97,7 @@ GroupedGemmConfig grouped_gemm_config(GroupedGemmTiles shape, int tile_rows, int
                     : shape == GroupedGemmTiles::kFp8ManyRows  ? 32
                     : shape == GroupedGemmTiles::kFp8TwoChains ? 64
                                                                : 16;
-  // Stages of rows: as many as there are of a panel where two passes go over it.
-  // In e4m3 they are three times as deep for many rows, too.
+  // The fewest stages of rows; in e4m3 they are three times as deep for many rows, too.
   const bool many = shape == GroupedGemmTiles::kManyRows;
   const bool fp8_many = fp8 && shape != GroupedGemmTiles::kFp8OneTile;
   config.x_stages = fp8_many ? 2 : many ? 4 : 3;
@@ -143,7 +142,7 @@ std::string to_string(const GroupedGemmConfig& c) {
   const bool fp8 = is_fp8(c.shape);
   const int features = fp8 ? grouped_gemm_fp8_features(c) : with_shape(c.shape, [](auto shape) {
     using Shape = decltype(shape);
-    return Shape::kGroups * Shape::kM * mxfp4::kTileRows;
+    return Shape::kGroups * mxfp4::kTileRows;
   });
   const bool alone = c.shape == GroupedGemmTiles::kEightWarps;
   return std::string(fp8 ? "fp8 " : "") + "grouped_gemm: " + std::to_string(features) +

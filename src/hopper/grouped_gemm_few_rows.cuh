@@ -124,7 +124,8 @@ class StripProduct {
     mbarrier_wait(&barriers_.warp_full[warp_][slot], places_.codes.parity);
     const int steps = (blocks + 1) / 2;
     const bool fast = strips_ == kStrips && blocks % (2 * kTogether) == 0 &&
-                      !has_large_scales(shared_.warp_scales(warp_, slot), blocks * kStrips);
+                      !any_large_scale<mxfp4::kPanelBlocks * kStrips>(
+                          shared_.warp_scales(warp_, slot), blocks * kStrips, lane_);
     const unsigned char* codes = shared_.warp_codes(warp_, slot) + lane_ * 16;
     const unsigned char* scales = shared_.warp_scales(warp_, slot) + lane_ / 4 * 4;
     mbarrier_wait(&barriers_.x_full[x_slot], places_.x.parity);
@@ -143,18 +144,6 @@ class StripProduct {
     }
     places_.codes.advance(1, Shape::kSlots);
     places_.x.advance(1, shared_.kernel.x_stages);
-  }
-
-  // Whether any of a panel's scales is one that decode_word() cannot take.
-  __device__ __forceinline__ bool has_large_scales(const unsigned char* scales, int blocks) const {
-    uint32_t all = 0;
-#pragma unroll
-    for (int i = 0; i < mxfp4::kPanelBlocks * kStrips; i += 32)
-      if (i + lane_ < blocks) {
-        const uint4 v = reinterpret_cast<const uint4*>(scales)[i + lane_];
-        all |= v.x | v.y | v.z | v.w;
-      }
-    return __any_sync(kAll, has_large_scale(all));
   }
 
   // Pairs of blocks, kTogether at a time, without large scales.

@@ -52,7 +52,7 @@ class Fp8TileProduct {
  public:
   static constexpr int kSteps = Shape::kStageSteps;
   static constexpr int kC = kChains<Shape>;  // rows c * N .. are in chain c
-  static_assert(Shape::kM == 1 && Shape::kSlotSteps % kSteps == 0);
+  static_assert(Shape::kSlotSteps % kSteps == 0);
 
   __device__ __forceinline__ Fp8TileProduct(const Shared<Shape>& shared, const Tile<Shape>& tile,
                                             MathPlaces& places, int group, int warp, int lane)

@@ -14,10 +14,7 @@ namespace moxie::hopper::grouped {
 template <class Shape, int N>
 class TileProduct {
  public:
-  static constexpr int kM = Shape::kM;
-  // The words of the next step are read before the products of this one where registers allow: with
-  // many rows ptxas would keep wgmmas apart (C7512).
-  static constexpr bool kReadAhead = Shape::kRows <= 64;
+  static_assert(!kWholePanels<Shape>);
 
   __device__ __forceinline__ TileProduct(const Shared<Shape>& shared, const Tile<Shape>& tile,
                                          MathPlaces& places, int group, int warp, int lane)
@@ -31,63 +28,53 @@ class TileProduct {
         lane_(lane) {}
 
   __device__ __forceinline__ void run() {
-#pragma unroll
-    for (int m = 0; m < kM; ++m) {
-      first_feature_[m] =
-          ((tile_.feature_tile * kM + m) * Shape::kGroups + group_) * mxfp4::kTileRows;
-      has_strip_[m] = first_feature_[m] + warp_ * mxfp4::kStripRows < product_.n;
-      all_strips_[m] = first_feature_[m] + mxfp4::kTileRows <= product_.n;
-      bias_[m][0] = bias_[m][1] = 0;
-      if (product_.bias != nullptr && has_strip_[m]) {  // asked for long before it is needed
-        const float* bias = product_.bias + static_cast<int64_t>(tile_.expert) * product_.n +
-                            first_feature_[m] + warp_ * mxfp4::kStripRows + lane_ / 4;
-        bias_[m][0] = __ldg(bias), bias_[m][1] = __ldg(bias + 8);
-      }
-#pragma unroll
-      for (int i = 0; i < N / 2; ++i) sums_[m][i] = 0;
+    first_feature_ = (tile_.feature_tile * Shape::kGroups + group_) * mxfp4::kTileRows;
+    has_strip_ = first_feature_ + warp_ * mxfp4::kStripRows < product_.n;
+    all_strips_ = first_feature_ + mxfp4::kTileRows <= product_.n;
+    bias_[0] = bias_[1] = 0;
+    if (product_.bias != nullptr && has_strip_) {  // asked for long before it is needed
+      const float* bias = product_.bias + static_cast<int64_t>(tile_.expert) * product_.n +
+                          first_feature_ + warp_ * mxfp4::kStripRows + lane_ / 4;
+      bias_[0] = __ldg(bias), bias_[1] = __ldg(bias + 8);
     }
+#pragma unroll
+    for (int i = 0; i < N / 2; ++i) sums_[i] = 0;
     const int all_blocks = product_.k / mxfp4::kBlock;
     for (int first = 0; first < all_blocks; first += mxfp4::kPanelBlocks) {
-      const int panel_blocks = min(mxfp4::kPanelBlocks, all_blocks - first);
-      const Place x = places_.x;
-#pragma unroll
-      for (int m = 0; m < kM; ++m) {
-        places_.x = x;  // every m passes over the panel's rows; the last frees them
-        add_panel(m, panel_blocks);
-        if (++places_.scale_slot == Shape::kScaleSlots) places_.scale_slot = 0;
-      }
+      add_panel(min(mxfp4::kPanelBlocks, all_blocks - first));
+      if (++places_.scale_slot == Shape::kScaleSlots) places_.scale_slot = 0;
     }
-#pragma unroll
-    for (int m = 0; m < kM; ++m) store(m);
+    store();
   }
 
  private:
-  __device__ __forceinline__ void add_panel(int m, int panel_blocks) {
+  __device__ __forceinline__ void add_panel(int panel_blocks) {
     const int steps = (panel_blocks + 1) / 2;
     const bool odd = panel_blocks % 2 != 0;
-    // A slot of whole panels holds its strips one after another, others at their full distance.
-    const int strip_bytes =
-        kWholePanels<Shape> ? panel_blocks * kBlockCodes : Shape::kSlotSteps * kPairCodes;
+    constexpr int kStripBytes = Shape::kSlotSteps * kPairCodes;
     bool ordinary = false;
     for (int step = 0; step < steps;) {
       mbarrier_wait(&barriers_.codes_full[group_][places_.codes.slot], places_.codes.parity);
       // The same in all warps of the group: they must execute the same wgmmas.
-      if (step == 0) ordinary = all_strips_[m] && !has_large_scales(panel_blocks);
+      if (step == 0)
+        ordinary = all_strips_ &&
+                   !any_large_scale<kScaleBytes / 16>(shared_.scales(group_, places_.scale_slot),
+                                                      panel_blocks * kTileStrips, lane_);
       const unsigned char* codes =
-          shared_.codes(group_, places_.codes.slot) + warp_ * strip_bytes + lane_ * 16;
-      const unsigned char* scales =
-          shared_.scales(group_, kWholePanels<Shape> ? places_.codes.slot : places_.scale_slot) +
-          warp_ * panel_blocks * kBlockScales + step * kPairScales + lane_ / 4 * 4;
+          shared_.codes(group_, places_.codes.slot) + warp_ * kStripBytes + lane_ * 16;
+      const unsigned char* scales = shared_.scales(group_, places_.scale_slot) +
+                                    warp_ * panel_blocks * kBlockScales + step * kPairScales +
+                                    lane_ / 4 * 4;
       const int slot_end = min(step + Shape::kSlotSteps, steps);
       if (ordinary && slot_end - step == Shape::kSlotSteps && !(odd && slot_end == steps)) {
-        add_ordinary_slot(m, codes, scales);
+        add_ordinary_slot(codes, scales);
         step = slot_end;
       } else {
 #pragma unroll 1
         while (step < slot_end) {
           const int count = min(Shape::kStageSteps, slot_end - step);
           const bool last = step + count == slot_end;
-          add_stage(m, codes, scales, count, odd && step + count == steps, last);
+          add_stage(codes, scales, count, odd && step + count == steps, last);
           codes += Shape::kStageSteps * kPairCodes;
           scales += Shape::kStageSteps * kPairScales;
           step += count;
@@ -97,24 +84,9 @@ class TileProduct {
     }
   }
 
-  // Whether the panel that has just arrived has a scale that decode_word() cannot take, in any row
-  // of the tile. REQUIRES all strips.
-  __device__ __forceinline__ bool has_large_scales(int panel_blocks) const {
-    const uint4* scales = reinterpret_cast<const uint4*>(
-        shared_.scales(group_, kWholePanels<Shape> ? places_.codes.slot : places_.scale_slot));
-    uint32_t all = 0;
-#pragma unroll
-    for (int i = 0; i < kScaleBytes / 16; i += 32)
-      if (i + lane_ < panel_blocks * kTileStrips) {
-        const uint4 v = scales[i + lane_];
-        all |= v.x | v.y | v.z | v.w;
-      }
-    return __any_sync(0xffffffffu, has_large_scale(all));
-  }
-
   // A slot of whole pairs without large scales: while the wgmmas of some steps run, the next are
   // decoded.
-  __device__ __forceinline__ void add_ordinary_slot(int m, const unsigned char* codes,
+  __device__ __forceinline__ void add_ordinary_slot(const unsigned char* codes,
                                                     const unsigned char* scale_bytes) {
     constexpr int kSteps = Shape::kSlotSteps;
     uint32_t a[2][16];
@@ -124,32 +96,29 @@ class TileProduct {
       words = *reinterpret_cast<const uint4*>(codes + step * kPairCodes);
       scales = *reinterpret_cast<const uint32_t*>(scale_bytes + step * kPairScales);
     };
-    if (kReadAhead) read(0);
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
       auto& operand = a[step % 2];
-      if (!kReadAhead) read(step);
+      read(step);  // not before the products of the last: ptxas would keep wgmmas apart (C7512)
       decode_pair_by(words, scales, shared_.kernel.multipliers.by128, operand);
-      if (step + 1 < kSteps) {
-        if (kReadAhead) read(step + 1);  // asked for now, needed after the products
-      } else {
+      if (step + 1 == kSteps) {
         __syncwarp();  // all lanes have read the slot before a copy overwrites it
         if (lane_ == 0) mbarrier_arrive(&barriers_.codes_empty[group_][places_.codes.slot]);
       }
       if (step > 0) {
         wgmma_wait<0>();
-        if (step % Shape::kStageSteps == 0) end_stage(m);
+        if (step % Shape::kStageSteps == 0) end_stage();
       }
-      if (step % Shape::kStageSteps == 0 && m == 0) wait_for_stage();
+      if (step % Shape::kStageSteps == 0) wait_for_stage();
       wgmma_fence();
       const uint64_t x =
           swizzled_operand(shared_address(shared_.x(places_.x.slot, step % Shape::kStageSteps)));
 #pragma unroll
-      for (int j = 0; j < 4; ++j) wgmma_m64k16<N>(sums_[m], operand + 4 * j, x + 2 * j);
+      for (int j = 0; j < 4; ++j) wgmma_m64k16<N>(sums_, operand + 4 * j, x + 2 * j);
       wgmma_commit();
     }
     wgmma_wait<0>();
-    end_stage(m);
+    end_stage();
   }
 
   __device__ __forceinline__ void wait_for_stage() const {
@@ -157,15 +126,14 @@ class TileProduct {
     fence_shared_for_wgmma();
   }
 
-  // Frees the stage after the last pass over it.
-  __device__ __forceinline__ void end_stage(int m) {
-    if (m == kM - 1 && lane_ == 0) mbarrier_arrive(&barriers_.x_empty[places_.x.slot]);
+  __device__ __forceinline__ void end_stage() {
+    if (lane_ == 0) mbarrier_arrive(&barriers_.x_empty[places_.x.slot]);
     places_.x.advance(1, shared_.kernel.x_stages);
   }
 
   // One stage of rows: `count` steps of weights, zeros after; `half`: the last is a block without
   // partner; `last` of the slot.
-  __device__ __forceinline__ void add_stage(int m, const unsigned char* codes,
+  __device__ __forceinline__ void add_stage(const unsigned char* codes,
                                             const unsigned char* scale_bytes, int count, bool half,
                                             bool last) {
     constexpr int kSteps = Shape::kStageSteps;
@@ -173,7 +141,7 @@ class TileProduct {
     uint32_t scales[kSteps];
     uint32_t all_scales = 0;
     // Bits of steps: those with two blocks, the one with one.
-    const uint32_t present = has_strip_[m] ? (1u << count) - 1 : 0;
+    const uint32_t present = has_strip_ ? (1u << count) - 1 : 0;
     const uint32_t half_step = half ? present & (1u << (count - 1)) : 0,
                    whole = present & ~half_step;
 #pragma unroll
@@ -201,47 +169,47 @@ class TileProduct {
     }
     // The vote above came after all lanes had read: a copy may overwrite the slot.
     if (last && lane_ == 0) mbarrier_arrive(&barriers_.codes_empty[group_][places_.codes.slot]);
-    if (m == 0) wait_for_stage();
+    wait_for_stage();
     wgmma_fence();
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
       const uint64_t x = swizzled_operand(shared_address(shared_.x(places_.x.slot, i)));
 #pragma unroll
-      for (int j = 0; j < 4; ++j) wgmma_m64k16<N>(sums_[m], a[i] + 4 * j, x + 2 * j);
+      for (int j = 0; j < 4; ++j) wgmma_m64k16<N>(sums_, a[i] + 4 * j, x + 2 * j);
     }
     wgmma_commit();
     wgmma_wait<0>();
-    end_stage(m);
+    end_stage();
   }
 
-  // Rounds and stores the 64 features `m`: 32 rows at a time through shared memory, so that whole
+  // Rounds and stores: 32 rows at a time through shared memory, so that whole
   // rows of 128 bytes (swiglu: 64) go out.
-  __device__ __forceinline__ void store(int m) {
-    if (first_feature_[m] >= product_.n) return;
+  __device__ __forceinline__ void store() {
+    if (first_feature_ >= product_.n) return;
     if (product_.swiglu) {
-      store_as<true>(m);
+      store_as<true>();
     } else {
-      store_as<false>(m);
+      store_as<false>();
     }
     // All rows are copied: for the next call's first slots.
     named_barrier(1 + group_, kGroupThreads);
   }
 
   template <bool kSwiglu>
-  __device__ __forceinline__ void store_as(int m) {
+  __device__ __forceinline__ void store_as() {
     constexpr int kPieces = kSwiglu ? 4 : 8;  // of 16 bytes, of a row
     constexpr int kCopies = kStagedRows * kPieces / kGroupThreads;
     constexpr int kRowsBetween = kGroupThreads / kPieces;
     // This thread's piece, of rows `row`, `row` + kRowsBetween ... of those staged.
     const int thread = warp_ * 32 + lane_, row = thread / kPieces, piece = thread % kPieces;
-    const int feature = first_feature_[m] / (kSwiglu ? 2 : 1) + piece * 8;
+    const int feature = first_feature_ / (kSwiglu ? 2 : 1) + piece * 8;
     // Rows before this one are stored by this thread.
     const int rows = feature < product_.n / (kSwiglu ? 2 : 1) ? tile_.rows : 0;
     bf16* out = static_cast<bf16*>(product_.out) + feature;
 #pragma unroll
     for (int first_row = 0; first_row < N; first_row += kStagedRows) {
       unsigned char* staged = shared_.staged(group_, first_row / kStagedRows % kStagedSlots<Shape>);
-      stage<kSwiglu>(m, shared_address(staged), first_row);
+      stage<kSwiglu>(shared_address(staged), first_row);
       int64_t to[kCopies];  // past the tile's rows: of no use, not used
 #pragma unroll
       for (int i = 0; i < kCopies; ++i) to[i] = tile_.out_row[first_row + row + i * kRowsBetween];
@@ -274,7 +242,7 @@ class TileProduct {
 
   // 32 rows from `first_row` on, rounded, features side by side.
   template <bool kSwiglu>
-  __device__ __forceinline__ void stage(int m, uint32_t staged, int first_row) const {
+  __device__ __forceinline__ void stage(uint32_t staged, int first_row) const {
     const GroupedGemmArgs& args = shared_.kernel.args;
     const int t = lane_ % 4, piece = lane_ / 8, row = lane_ % 8;
     // Gate and linear part are 4 lanes apart: even g takes the pair of rows below 8, odd g that of
@@ -287,7 +255,7 @@ class TileProduct {
       const int eight = first_row / 8 + i < kLast ? first_row / 8 + i : kLast;
       float v[4];
 #pragma unroll
-      for (int j = 0; j < 4; ++j) v[j] = sums_[m][4 * eight + j] + bias_[m][j / 2];
+      for (int j = 0; j < 4; ++j) v[j] = sums_[4 * eight + j] + bias_[j / 2];
       if (kSwiglu) {
         float y[2];
 #pragma unroll
@@ -322,10 +290,10 @@ class TileProduct {
   const GroupedProduct& product_;
   MathPlaces& places_;
   int group_, warp_, lane_;
-  int first_feature_[kM];
-  bool has_strip_[kM], all_strips_[kM];
-  float bias_[kM][2];  // of rows g and g + 8 of the warp's strip
-  float sums_[kM][N / 2];
+  int first_feature_;
+  bool has_strip_, all_strips_;
+  float bias_[2];  // of rows g and g + 8 of the warp's strip
+  float sums_[N / 2];
 };
 
 // Product<Shape, N> is TileProduct or one like it.

@@ -13,7 +13,7 @@ namespace moxie::hopper::grouped {
 template <class Shape, int N>
 class PanelProduct {
  public:
-  static_assert(Shape::kM == 1 && kWholePanels<Shape> && kPanelSteps % Shape::kStageSteps == 0);
+  static_assert(kWholePanels<Shape> && kPanelSteps % Shape::kStageSteps == 0);
 
   __device__ __forceinline__ PanelProduct(const Shared<Shape>& shared, const Tile<Shape>& tile,
                                           MathPlaces& places, int group, int warp, int lane)
@@ -56,26 +56,12 @@ class PanelProduct {
     const unsigned char* scales =
         shared_.scales(group_, slot) + warp_ * blocks * kBlockScales + lane_ / 4 * 4;
     // The same in all warps of the group: they must execute the same wgmmas.
-    if (blocks == mxfp4::kPanelBlocks && all_strips_ && !has_large_scales())
+    if (blocks == mxfp4::kPanelBlocks && all_strips_ &&
+        !any_large_scale<kScaleBytes / 16>(shared_.scales(group_, slot), kScaleBytes / 16, lane_))
       add_whole(codes, scales);
     else
       add_any(codes, scales, blocks);
     places_.codes.advance(1, shared_.kernel.code_slots);
-  }
-
-  // Whether any scale of the panel, of all four strips, is one that decode_word() cannot take.
-  __device__ __forceinline__ bool has_large_scales() const {
-    const uint4* scales =
-        reinterpret_cast<const uint4*>(shared_.scales(group_, places_.codes.slot));
-    constexpr int kPieces = kScaleBytes / 16;
-    uint32_t all = 0;
-#pragma unroll
-    for (int i = 0; i < kPieces; i += 32)
-      if (i + 32 <= kPieces || i + lane_ < kPieces) {
-        const uint4 v = scales[i + lane_];
-        all |= v.x | v.y | v.z | v.w;
-      }
-    return __any_sync(0xffffffffu, has_large_scale(all));
   }
 
   // The next stage's rows as an operand.

@@ -104,7 +104,7 @@ __device__ __forceinline__ void run_weights(const Shared<Shape>& shared, int lan
     if (tile.product < 0) return;
     const GroupedProduct& product = args.product[tile.product];
     const int n = product.n, k = product.k, expert = tile.expert;
-    const int first_tile = tile.feature_tile * Shape::kGroups * Shape::kM + group;
+    const int tile_idx = tile.feature_tile * Shape::kGroups + group;
     __syncwarp();
     if (lane == 0) mbarrier_arrive(&barriers.tile_empty[tile_at.slot]);
     tile_at.advance(1, kTileSlots);
@@ -114,36 +114,32 @@ __device__ __forceinline__ void run_weights(const Shared<Shape>& shared, int lan
                  : product.scales + static_cast<int64_t>(expert) * n * (k / mxfp4::kBlock);
     for (int first_block = 0; first_block < all_blocks; first_block += mxfp4::kPanelBlocks) {
       const int panel_blocks = min(mxfp4::kPanelBlocks, all_blocks - first_block);
-#pragma unroll 1
-      for (int m = 0; m < Shape::kM; ++m) {
-        const int tile_idx = first_tile + m * Shape::kGroups;
-        const int strips = max(0, min(kTileStrips, n / mxfp4::kStripRows - tile_idx * kTileStrips));
-        const uint8_t* panel = matrix + (static_cast<int64_t>(tile_idx) * kTileStrips * all_blocks +
-                                         first_block * strips + strip * panel_blocks) *
-                                            block_bytes;
-        for (int begin = 0; begin < panel_blocks; begin += 2 * Shape::kSlotSteps) {
-          const int blocks = min(2 * Shape::kSlotSteps, panel_blocks - begin);
-          const bool with_scales = begin == 0;
-          uint64_t* full = &barriers.codes_full[group][at.slot];
-          mbarrier_wait(&barriers.codes_empty[group][at.slot], at.parity);
-          if (is_codes && strip == 0)
-            mbarrier_expect(full, static_cast<uint32_t>(
-                                      strips * (blocks * kBlockCodes +
-                                                (with_scales ? panel_blocks * kBlockScales : 0))));
-          __syncwarp();
-          if (is_codes && strip < strips)
-            bulk_copy(shared.codes(group, at.slot) + strip * (Shape::kSlotSteps * kPairCodes),
-                      panel + begin * kBlockCodes,
-                      static_cast<uint32_t>((kWholePanels<Shape> ? strips * blocks : blocks) *
-                                            kBlockCodes),
-                      full);
-          else if (!is_codes && lane < kLanes && strips > 0 && with_scales)
-            bulk_copy(shared.scales(group, kWholePanels<Shape> ? at.slot : scale_slot), panel,
-                      static_cast<uint32_t>(strips * panel_blocks * kBlockScales), full);
-          at.advance(1, shared.kernel.code_slots);
-        }
-        scale_slot = (scale_slot + 1) % Shape::kScaleSlots;
+      const int strips = max(0, min(kTileStrips, n / mxfp4::kStripRows - tile_idx * kTileStrips));
+      const uint8_t* panel = matrix + (static_cast<int64_t>(tile_idx) * kTileStrips * all_blocks +
+                                       first_block * strips + strip * panel_blocks) *
+                                          block_bytes;
+      for (int begin = 0; begin < panel_blocks; begin += 2 * Shape::kSlotSteps) {
+        const int blocks = min(2 * Shape::kSlotSteps, panel_blocks - begin);
+        const bool with_scales = begin == 0;
+        uint64_t* full = &barriers.codes_full[group][at.slot];
+        mbarrier_wait(&barriers.codes_empty[group][at.slot], at.parity);
+        if (is_codes && strip == 0)
+          mbarrier_expect(full, static_cast<uint32_t>(
+                                    strips * (blocks * kBlockCodes +
+                                              (with_scales ? panel_blocks * kBlockScales : 0))));
+        __syncwarp();
+        if (is_codes && strip < strips)
+          bulk_copy(
+              shared.codes(group, at.slot) + strip * (Shape::kSlotSteps * kPairCodes),
+              panel + begin * kBlockCodes,
+              static_cast<uint32_t>((kWholePanels<Shape> ? strips * blocks : blocks) * kBlockCodes),
+              full);
+        else if (!is_codes && lane < kLanes && strips > 0 && with_scales)
+          bulk_copy(shared.scales(group, kWholePanels<Shape> ? at.slot : scale_slot), panel,
+                    static_cast<uint32_t>(strips * panel_blocks * kBlockScales), full);
+        at.advance(1, shared.kernel.code_slots);
       }
+      scale_slot = (scale_slot + 1) % Shape::kScaleSlots;
     }
   }
 }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "hopper/device/decode.cuh"
 #include "hopper/device/decode_fp8.cuh"
 #include "hopper/device/pairs.cuh"
 #include "hopper/device/ptx.cuh"
@@ -29,7 +30,7 @@ constexpr int kSharedLimit = 227 * 1024;
 struct Few {
   static constexpr int kWarpStrips = 2, kSlots = 2;
   static constexpr int kGroups = 4, kGroupWarps = 2;  // tiles of 64 features, warps of each
-  static constexpr int kM = 1, kRows = 32;
+  static constexpr int kRows = 32;
   static constexpr int kStageSteps = kPanelSteps, kSlotSteps = kPanelSteps;
   static constexpr int kScaleSlots = kSlots, kStepBytes = kRowBytes;
 };
@@ -37,7 +38,7 @@ struct Few {
 template <int kWarpgroups, int kMaxRows>
 struct Panels {
   static constexpr int kWarpStrips = 0, kGroupWarps = 4;
-  static constexpr int kGroups = kWarpgroups, kM = 1, kRows = kMaxRows;
+  static constexpr int kGroups = kWarpgroups, kRows = kMaxRows;
   static constexpr int kStageSteps = kMaxRows <= 48 ? kPanelSteps : 3, kSlotSteps = kPanelSteps;
   static constexpr int kScaleSlots = kMaxCodeSlots;  // a slot's scales are copied with its codes
   static constexpr int kStepBytes = kRowBytes;       // of a row
@@ -45,14 +46,14 @@ struct Panels {
 // For many.
 struct Dense {
   static constexpr int kWarpStrips = 0, kGroupWarps = 4;
-  static constexpr int kGroups = 3, kM = 1, kRows = 192, kStageSteps = 1, kSlotSteps = 3;
+  static constexpr int kGroups = 3, kRows = 192, kStageSteps = 1, kSlotSteps = 3;
   static constexpr int kScaleSlots = 4;  // by panels
   static constexpr int kStepBytes = kRowBytes;
 };
 // The same with rows of e4m3: a step of a row is half as long.
 struct Fp8Sparse {
   static constexpr int kWarpStrips = 0, kGroupWarps = 4;
-  static constexpr int kGroups = 3, kM = 1, kRows = 64, kStageSteps = 3, kSlotSteps = kPanelSteps;
+  static constexpr int kGroups = 3, kRows = 64, kStageSteps = 3, kSlotSteps = kPanelSteps;
   static constexpr int kScaleSlots = kMaxCodeSlots;
   static constexpr int kStepBytes = kStepDepth;
 };
@@ -175,7 +176,7 @@ MOXIE_HOST_DEVICE constexpr int stages_of(int k) {
 }
 template <class Shape>
 MOXIE_HOST_DEVICE constexpr int feature_tiles_of(int n) {
-  constexpr int kFeatures = Shape::kGroups * Shape::kM * mxfp4::kTileRows;
+  constexpr int kFeatures = Shape::kGroups * mxfp4::kTileRows;
   return (n + kFeatures - 1) / kFeatures;
 }
 
@@ -227,5 +228,19 @@ struct Shared {
   }
   __device__ Barriers& barriers() const { return *reinterpret_cast<Barriers*>(base + at.barriers); }
 };
+
+// Whether any of a panel's scales is one that decode_word() cannot take: `pieces` of 16 bytes,
+// kMost at most. All lanes take part.
+template <int kMost>
+__device__ __forceinline__ bool any_large_scale(const unsigned char* scales, int pieces, int lane) {
+  uint32_t all = 0;
+#pragma unroll
+  for (int i = 0; i < kMost; i += 32)
+    if (i + lane < pieces) {
+      const uint4 v = reinterpret_cast<const uint4*>(scales)[i + lane];
+      all |= v.x | v.y | v.z | v.w;
+    }
+  return __any_sync(0xffffffffu, has_large_scale(all));
+}
 
 }  // namespace moxie::hopper::grouped
