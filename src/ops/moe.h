@@ -58,7 +58,9 @@ enum class Activations : uint8_t {
 // gives NaN.
 //
 // Error   sums of a product within (k + 16) * 2^-23 * sum|x||w| + 2^-22 * |bias|, k = hidden or
-//         inner, where subnormal factors, products and sums may count as zero; sigmoid(v) to
+//         inner, where subnormal factors, products and sums may count as zero, and on Hopper GPUs
+//         values of x (or of the first product's) below 2^-59, or in a row with one of 2^63 and
+//         more below 2^-122 of the power of two in that one, in calls of few rows; sigmoid(v) to
 //         2^-20 + |v| * 2^-24 relative, or 2^-126 absolute. ops/reference/moe.h propagates them.
 //         With kFp8 sums are cut as e4m3_dot() of ops/reference/bounded.h says, measured up to
 //         1.3e-3 * sum|x||w| over 2880; rounding rows and a_j costs 4.4e-2, relative RMS of out
